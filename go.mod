@@ -1,0 +1,3 @@
+module github.com/alkimiadev/alknet-firewall
+
+go 1.26
