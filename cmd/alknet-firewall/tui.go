@@ -1,0 +1,209 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
+
+	firewall "github.com/alkimiadev/alknet-firewall"
+)
+
+// tui holds every line that a person reads. Data goes to standard output, words
+// to standard error.
+type tui struct {
+	in       io.Reader
+	out, err io.Writer
+	color    bool // standard output is a terminal, and NO_COLOR is not set
+	bars     bool // standard error is a terminal
+	progress *mpb.Progress
+}
+
+func newTUI(in io.Reader, out, err io.Writer) *tui {
+	return &tui{
+		in: in, out: out, err: err,
+		color: isTerminal(out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
+		bars:  isTerminal(err),
+	}
+}
+
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func (ui *tui) close() {
+	if ui.progress != nil {
+		ui.progress.Shutdown()
+	}
+}
+
+// data prints to standard output.
+func (ui *tui) data(s string) { io.WriteString(ui.out, s) }
+
+// say prints words to standard error.
+func (ui *tui) say(format string, args ...any) {
+	if len(args) == 0 {
+		io.WriteString(ui.err, format)
+		return
+	}
+	fmt.Fprintf(ui.err, format, args...)
+}
+
+// fail prints an error and, where there is one, a hint.
+func (ui *tui) fail(err error) {
+	fmt.Fprintf(ui.err, "alknet-firewall: error: %v\n", err)
+	if hint := hintOf(err); hint != "" {
+		fmt.Fprintf(ui.err, "alknet-firewall: hint: %s\n", hint)
+	}
+}
+
+func (ui *tui) warn(format string, args ...any) {
+	fmt.Fprintf(ui.err, "alknet-firewall: warning: "+format+"\n", args...)
+}
+
+// A bar shows how far something long has come: a bar with rate and remaining
+// time on a terminal, a line now and then in a log file.
+type bar struct {
+	ui    *tui
+	name  string
+	total int
+	begun time.Time
+	shown time.Time
+	mpb   *mpb.Bar
+}
+
+// sparse is the time between progress lines where there is no terminal.
+const sparse = 15 * time.Second
+
+// bar begins a progress bar. total 0 means unknown.
+func (ui *tui) bar(name string, total int) *bar {
+	b := &bar{ui: ui, name: name, total: total, begun: time.Now(), shown: time.Now()}
+	if ui.bars {
+		if ui.progress == nil {
+			ui.progress = mpb.New(mpb.WithOutput(ui.err), mpb.WithWidth(48))
+		}
+		b.mpb = ui.progress.AddBar(int64(total),
+			mpb.PrependDecorators(decor.Name(name+" "), decor.CountersNoUnit("%d / %d")),
+			mpb.AppendDecorators(decor.Percentage(), decor.Name("  "), decor.AverageETA(decor.ET_STYLE_GO)),
+			mpb.BarRemoveOnComplete())
+	}
+	return b
+}
+
+func (b *bar) set(n int) {
+	if b.mpb != nil {
+		b.mpb.SetCurrent(int64(n))
+		return
+	}
+	if now := time.Now(); now.Sub(b.shown) >= sparse {
+		b.shown = now
+		b.ui.say("%s: %s after %s\n", b.name, count(n, b.total), now.Sub(b.begun).Round(time.Second))
+	}
+}
+
+func (b *bar) done() {
+	if b.mpb != nil {
+		b.mpb.SetTotal(-1, true)
+		b.mpb.Wait()
+	}
+}
+
+func count(n, total int) string {
+	if total == 0 {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%d of %d", n, total)
+}
+
+// Colours of the levels, as ANSI SGR parameters.
+var levelColor = map[firewall.Level]string{
+	firewall.LevelClear: "32", // green
+	firewall.LevelWatch: "33", // yellow
+	firewall.LevelAlarm: "1;31",
+}
+
+func (ui *tui) paint(sgr, s string) string {
+	if !ui.color || sgr == "" {
+		return s
+	}
+	return "\x1b[" + sgr + "m" + s + "\x1b[0m"
+}
+
+// verdict prints a verdict for a person: the line that matters, what led to it
+// and, on a terminal, the text around the spans with the spans underlined.
+// Piped output never contains the text.
+func (ui *tui) verdict(name, text string, v firewall.Verdict) {
+	if name != "" {
+		fmt.Fprintf(ui.out, "%s: ", printable(name))
+	}
+	fmt.Fprintf(ui.out, "%s  log-odds %+.2f  p-value %s of clean %s text (n = %d), alarm from %+.2f\n",
+		ui.paint(levelColor[v.Level], v.Level.String()), v.LogOdds, pValue(v), "comparable", v.Calibration, v.Threshold)
+	for _, s := range v.Signals {
+		fmt.Fprintf(ui.out, "  %-12s %s  log-odds %+6.2f  p-value %.4f\n", s.Name, ui.paint(levelColor[s.Level], fmt.Sprintf("%-6s", s.Level)), s.Score, s.PValue)
+	}
+	if v.Why != nil && v.Level >= firewall.LevelWatch {
+		fmt.Fprintf(ui.out, "  why: %s = %+.2f", v.Why.Signal, v.Why.Bias)
+		for _, c := range v.Why.Contributions {
+			fmt.Fprintf(ui.out, " %+.2f (%s)", c.Value, c.Coordinate)
+		}
+		fmt.Fprintln(ui.out)
+		if len(v.Why.Exemplars) > 0 {
+			fmt.Fprintf(ui.out, "  nearest calibration texts: %s\n", printable(strings.Join(v.Why.Exemplars, ", ")))
+		}
+	}
+	for _, f := range v.Findings {
+		fmt.Fprintf(ui.out, "  found: %s at bytes %d to %d (%d)\n", f.Kind, f.Start, f.End, f.Count)
+	}
+	for _, s := range v.Spans {
+		fmt.Fprintf(ui.out, "  bytes %d to %d: %s %+.2f\n", s.Start, s.End, s.Signal, s.Score)
+		if ui.color {
+			ui.excerpt(text, s)
+		}
+	}
+	if !v.Coverage.Complete {
+		fmt.Fprintf(ui.out, "  not all of it was screened: %d of %d bytes have no entry in the tokenizer\n", v.Coverage.Lost, v.Coverage.Bytes)
+	}
+}
+
+func pValue(v firewall.Verdict) string {
+	if v.PValue <= 1/float64(v.Calibration+1) {
+		return fmt.Sprintf("≤ %.4f", v.PValue)
+	}
+	return fmt.Sprintf("%.4f", v.PValue)
+}
+
+// excerpt prints a span with some bytes around it; the span is underlined.
+func (ui *tui) excerpt(text string, s firewall.Span) {
+	const around = 40 // bytes
+	from, to := max(0, s.Start-around), min(len(text), s.End+around)
+	for from > 0 && text[from]&0xc0 == 0x80 { // not into the middle of a character
+		from--
+	}
+	for to < len(text) && text[to]&0xc0 == 0x80 {
+		to++
+	}
+	fmt.Fprintf(ui.out, "    … %s%s%s …\n", printable(text[from:s.Start]), ui.paint("4;31", printable(text[s.Start:s.End])), printable(text[s.End:to]))
+}
+
+// printable replaces what could steer a terminal: control characters, and
+// format characters such as bidi overrides, by a middle dot; line ends by ␤.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n':
+			return '␤'
+		case r == '\t':
+			return ' '
+		case unicode.IsControl(r), unicode.Is(unicode.Cf, r), r == unicode.ReplacementChar:
+			return '·'
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,467 @@
+// Package reading turns text into readings: one vector a span of tokens, taken
+// from the hidden states of a detector model.
+//
+// It is where text, tokenizer and model meet, and the only such place, so that
+// screening, streaming and calibration read every text in the same way. It
+// knows nothing of signals or verdicts; of a codebook it reads only the
+// [codebook.Spec], which says where and how readings are taken.
+//
+// A text is cut into segments (package text), each segment is tokenised on its
+// own, and windows of Window tokens run over the token stream, Stride apart. A window is handed to the model between a constant prefix and suffix;
+// inside it, spans of Span tokens, Step apart, each give one reading.
+// Where a segment hides or disguises characters, the undone text is read a
+// second time, in a lane of its own. Everything depends only on what stands to
+// the left, so a text gives the same readings however it is chunked.
+package reading
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/alkimiadev/alknet-firewall/codebook"
+	"github.com/alkimiadev/alknet-firewall/internal/kernel"
+	"github.com/alkimiadev/alknet-firewall/internal/lm"
+	"github.com/alkimiadev/alknet-firewall/internal/text"
+	"github.com/alkimiadev/alknet-firewall/internal/tokenizer"
+)
+
+// Bounds of a plan. They keep a hostile codebook from asking for windows that
+// do not fit into memory.
+const (
+	maxWindow   = 4096 // tokens
+	maxTemplate = 256  // tokens of prefix or suffix
+)
+
+// checkPlan reports whether the window and span sizes of a plan make sense.
+func checkPlan(p *codebook.Spec) error {
+	switch {
+	case len(p.Sites) == 0:
+		return errors.New("no sites")
+	case p.Window < 1 || p.Window > maxWindow:
+		return fmt.Errorf("window of %d tokens, want 1 to %d", p.Window, maxWindow)
+	case p.Stride < 1 || p.Stride > p.Window:
+		return fmt.Errorf("stride of %d tokens, want 1 to the window's %d", p.Stride, p.Window)
+	case p.Span < 1 || p.Span > p.Window:
+		return fmt.Errorf("span of %d tokens, want 1 to the window's %d", p.Span, p.Window)
+	case p.Step < 1 || p.Step > p.Span:
+		return fmt.Errorf("step of %d tokens, want 1 to the span's %d", p.Step, p.Span)
+	}
+	return nil
+}
+
+// tapOf returns where in the model a site is read.
+func tapOf(s codebook.Site) (lm.Tap, error) {
+	for _, stream := range []lm.Stream{lm.Residual, lm.Attention, lm.MLP} {
+		if stream.String() == s.Stream {
+			return lm.Tap{Layer: s.Layer, Stream: stream}, nil
+		}
+	}
+	return lm.Tap{}, fmt.Errorf("site %v: no such stream", s)
+}
+
+// A Reader reads texts with one model, tokenizer and plan. It is safe for
+// concurrent use; what changes lives in a [Scan] and a [Batch].
+type Reader struct {
+	model  *lm.Model
+	tok    *tokenizer.Tokenizer
+	plan   codebook.Spec
+	taps   []lm.Tap // each once
+	tapOf  []int    // per site, index into taps
+	prefix *lm.Prefix
+	suffix []int32
+	dim    int
+}
+
+// New prepares a reader: it checks the plan against the model and runs the
+// prefix once.
+func New(ctx context.Context, model *lm.Model, tok *tokenizer.Tokenizer, plan codebook.Spec) (*Reader, error) {
+	if err := checkPlan(&plan); err != nil {
+		return nil, fmt.Errorf("reading plan: %w", err)
+	}
+	if dim := model.Config().HiddenSize; dim != plan.Dim {
+		return nil, fmt.Errorf("reading plan: readings of %d values a site, but the model's hidden size is %d", plan.Dim, dim)
+	}
+	r := &Reader{model: model, tok: tok, plan: plan, dim: plan.Dim}
+	for _, s := range plan.Sites {
+		tap, err := tapOf(s)
+		if err != nil {
+			return nil, fmt.Errorf("reading plan: %w", err)
+		}
+		at := slices.Index(r.taps, tap)
+		if at < 0 {
+			at = len(r.taps)
+			r.taps = append(r.taps, tap)
+		}
+		r.tapOf = append(r.tapOf, at)
+	}
+	prefix, err := r.template("prefix", plan.Prefix)
+	if err != nil {
+		return nil, err
+	}
+	if r.suffix, err = r.template("suffix", plan.Suffix); err != nil {
+		return nil, err
+	}
+	if len(prefix) > 0 {
+		if r.prefix, err = model.Prefix(ctx, prefix); err != nil {
+			return nil, fmt.Errorf("run the prefix: %w", err)
+		}
+	}
+	return r, nil
+}
+
+func (r *Reader) template(name, s string) ([]int32, error) {
+	var e tokenizer.Encoding
+	if err := r.tok.EncodeTemplate(&e, s); err != nil {
+		return nil, fmt.Errorf("tokenise the %s: %w", name, err)
+	}
+	if len(e.IDs) > maxTemplate {
+		return nil, fmt.Errorf("the %s has %d tokens, at most %d are allowed", name, len(e.IDs), maxTemplate)
+	}
+	return e.IDs, nil
+}
+
+// Width returns the length of a reading: sites × hidden size.
+func (r *Reader) Width() int { return len(r.plan.Sites) * r.dim }
+
+// A Span is one reading and where it was taken.
+type Span struct {
+	Start, End int       // bytes of the original text
+	Lane       int       // 0 is the text as written; every second look has a number of its own
+	Vector     []float32 // (sites, hidden); valid during the call only
+}
+
+// window is one pending pass over the model. Its tokens stand in the queue.
+type window struct {
+	lane  int
+	first bool // of its lane: its first span repeats nothing
+	n     int  // tokens of text; the suffix comes on top
+}
+
+// lane collects the tokens of one view of the text until they fill a window.
+type lane struct {
+	id         int
+	ids        []int32
+	start, end []int // bytes of the original text, per token
+	emitted    bool  // a window was already cut; the first tokens repeat its end
+}
+
+func (l *lane) reset(id int) {
+	l.id, l.ids, l.start, l.end, l.emitted = id, l.ids[:0], l.start[:0], l.end[:0], false
+}
+
+// A Scan is the state of one text being read: it takes text and queues windows.
+// It is used by one goroutine at a time, and reused without allocating once its
+// buffers have grown.
+type Scan struct {
+	r     *Reader
+	visit func(Span)
+
+	inspector text.Inspector
+	enc       tokenizer.Encoding
+	raw       lane
+	second    lane // the undone text of the current run of disguised segments
+	lanes     int  // lanes handed out so far
+
+	queue      []window
+	ids        []int32 // of the queued windows, suffixes included
+	start, end []int   // per queued token of text, suffixes excluded
+
+	bytes, tokens, windows, lost int
+	findings                     []text.Finding
+	dropped                      int
+}
+
+// maxFindings bounds what one text's verdict lists. Beyond it, findings are
+// counted in their predecessors' stead: see [Scan.Findings].
+const maxFindings = 1 << 10
+
+// NewScan returns a scan without a text.
+func (r *Reader) NewScan() *Scan { return &Scan{r: r} }
+
+// Begin starts a new text. visit is called for every reading, in order within
+// each lane, from inside [Batch.Flush].
+func (s *Scan) Begin(visit func(Span)) {
+	s.visit = visit
+	s.raw.reset(0)
+	s.second.reset(0)
+	s.lanes = 0
+	s.queue, s.ids, s.start, s.end = s.queue[:0], s.ids[:0], s.start[:0], s.end[:0]
+	s.bytes, s.tokens, s.windows, s.lost, s.dropped = 0, 0, 0, 0, 0
+	s.findings = s.findings[:0]
+}
+
+// Bytes, Tokens, Windows and Lost count what was read so far: bytes of the
+// text, tokens of the text as written, windows of every lane, and bytes that
+// the tokenizer has no entry for.
+func (s *Scan) Bytes() int   { return s.bytes }
+func (s *Scan) Tokens() int  { return s.tokens }
+func (s *Scan) Windows() int { return s.windows }
+func (s *Scan) Lost() int    { return s.lost }
+
+// Findings returns the hidden and deceptive characters found so far, in the
+// order of the text, at most 1,024 of them. The slice is valid until Begin.
+func (s *Scan) Findings() []text.Finding { return s.findings }
+
+// Pending returns how many tokens wait in queued windows.
+func (s *Scan) Pending() int { return len(s.ids) }
+
+// Segment adds the next segment of the text: all of it must come through here,
+// cut by [text.Cut].
+func (s *Scan) Segment(segment string) error {
+	base := s.bytes
+	s.bytes += len(segment)
+	s.enc.Reset()
+	if err := s.r.tok.Encode(&s.enc, segment); err != nil {
+		return fmt.Errorf("tokenise bytes %d to %d: %w", base, base+len(segment), err)
+	}
+	s.tokens += len(s.enc.IDs)
+	for _, l := range s.enc.Lost {
+		s.lost += l.End - l.Start
+	}
+	for i, id := range s.enc.IDs {
+		s.push(&s.raw, id, base+int(s.enc.Start[i]), base+int(s.enc.End[i]))
+	}
+
+	found := s.inspector.Inspect(segment)
+	for _, f := range found.Findings {
+		f.Range.Start += base
+		f.Range.End += base
+		if len(s.findings) < maxFindings {
+			s.findings = append(s.findings, f)
+		} else {
+			s.dropped++
+		}
+	}
+	if found.Undone == nil {
+		s.flush(&s.second)
+	} else {
+		if len(s.second.ids) == 0 {
+			s.lanes++
+			s.second.reset(s.lanes)
+		}
+		if err := s.view(&s.second, found.Undone, base); err != nil {
+			return err
+		}
+	}
+	for i := range found.Decoded {
+		// A decoded payload has nothing to do with its surroundings.
+		s.flush(&s.second)
+		s.lanes++
+		s.second.reset(s.lanes)
+		if err := s.view(&s.second, &found.Decoded[i], base); err != nil {
+			return err
+		}
+		s.flush(&s.second)
+	}
+	return nil
+}
+
+// view adds the tokens of an undone or decoded view to a lane.
+func (s *Scan) view(l *lane, v *text.View, base int) error {
+	s.enc.Reset()
+	if err := s.r.tok.Encode(&s.enc, v.Text); err != nil {
+		return fmt.Errorf("tokenise the second look at byte %d: %w", base, err)
+	}
+	for i, id := range s.enc.IDs {
+		at := v.Original(int(s.enc.Start[i]), int(s.enc.End[i]))
+		s.push(l, id, base+at.Start, base+at.End)
+	}
+	return nil
+}
+
+// End queues what is left of the text.
+func (s *Scan) End() {
+	s.flush(&s.raw)
+	s.flush(&s.second)
+}
+
+func (s *Scan) push(l *lane, id int32, start, end int) {
+	l.ids = append(l.ids, id)
+	l.start = append(l.start, start)
+	l.end = append(l.end, end)
+	p := &s.r.plan
+	if len(l.ids) < p.Window {
+		return
+	}
+	s.emit(l)
+	keep := p.Window - p.Stride
+	l.ids = l.ids[:copy(l.ids, l.ids[len(l.ids)-keep:])]
+	l.start = l.start[:copy(l.start, l.start[len(l.start)-keep:])]
+	l.end = l.end[:copy(l.end, l.end[len(l.end)-keep:])]
+}
+
+// flush queues the lane's last window, if it holds a token that no window had.
+func (s *Scan) flush(l *lane) {
+	repeated := 0
+	if l.emitted {
+		repeated = s.r.plan.Window - s.r.plan.Stride
+	}
+	if len(l.ids) > repeated {
+		s.emit(l)
+	}
+	l.reset(l.id)
+}
+
+func (s *Scan) emit(l *lane) {
+	s.queue = append(s.queue, window{lane: l.id, first: !l.emitted, n: len(l.ids)})
+	s.ids = append(append(s.ids, l.ids...), s.r.suffix...)
+	s.start = append(s.start, l.start...)
+	s.end = append(s.end, l.end...)
+	l.emitted = true
+	s.windows++
+}
+
+// A Batch runs queued windows through the model: its arena, and room for one
+// reading. It is used by one goroutine at a time.
+type Batch struct {
+	r      *Reader
+	run    *lm.Run
+	ids    []int32
+	lens   []int
+	vector []float32
+}
+
+// BatchTokens is how many tokens one forward pass takes at most, unless a
+// single window is larger. At 8 windows of 128 tokens the matrix kernels run at
+// full speed, and the arena stays small.
+const BatchTokens = 1088
+
+// NewBatch returns an empty batch.
+func (r *Reader) NewBatch() *Batch {
+	return &Batch{r: r, run: r.model.NewRun(), vector: make([]float32, r.Width())}
+}
+
+// Read reads a whole text with the scan, for which Begin must have been called.
+// On an error the text was not fully read.
+func (b *Batch) Read(ctx context.Context, s *Scan, whole string) error {
+	if err := b.Add(ctx, s, whole); err != nil {
+		return err
+	}
+	return b.Flush(ctx, s)
+}
+
+// Add reads a whole text as Read does, but leaves its last windows queued, so
+// that a Flush can run them together with those of other scans.
+func (b *Batch) Add(ctx context.Context, s *Scan, whole string) error {
+	for len(whole) > 0 {
+		n := text.Cut(whole, true)
+		if err := s.Segment(whole[:n]); err != nil {
+			return err
+		}
+		whole = whole[n:]
+		if s.Pending() >= BatchTokens {
+			if err := b.Flush(ctx, s); err != nil {
+				return err
+			}
+		}
+	}
+	s.End()
+	return nil
+}
+
+// Flush runs every queued window of the scans and visits their readings. Short
+// texts of several scans share forward passes. On an error the queues are
+// emptied and none of the scans can be continued.
+func (b *Batch) Flush(ctx context.Context, scans ...*Scan) (err error) {
+	defer func() {
+		for _, s := range scans {
+			s.queue, s.ids, s.start, s.end = s.queue[:0], s.ids[:0], s.start[:0], s.end[:0]
+		}
+	}()
+	// (scan, window) runs over all windows in order; (from, fromWindow) is the
+	// first of the pass being packed.
+	from, fromWindow := 0, 0
+	b.ids, b.lens = b.ids[:0], b.lens[:0]
+	for i, s := range scans {
+		at := 0
+		for w := range s.queue {
+			n := s.queue[w].n + len(b.r.suffix)
+			if len(b.ids) > 0 && len(b.ids)+n > BatchTokens {
+				if err := b.pass(ctx, scans, from, fromWindow); err != nil {
+					return err
+				}
+				from, fromWindow = i, w
+			}
+			b.ids = append(b.ids, s.ids[at:at+n]...)
+			b.lens = append(b.lens, n)
+			at += n
+		}
+	}
+	return b.pass(ctx, scans, from, fromWindow)
+}
+
+// pass runs the packed windows, the first of which is window w of scans[i].
+func (b *Batch) pass(ctx context.Context, scans []*Scan, i, w int) error {
+	if len(b.lens) == 0 {
+		return nil
+	}
+	if err := b.run.Forward(ctx, b.r.prefix, b.ids, b.lens, b.r.taps); err != nil {
+		return err
+	}
+	row := 0
+	for _, n := range b.lens {
+		for w >= len(scans[i].queue) {
+			i, w = i+1, 0
+		}
+		s := scans[i]
+		if n != s.queue[w].n+len(b.r.suffix) {
+			panic("reading: packed windows out of step")
+		}
+		textAt := 0
+		for _, q := range s.queue[:w] {
+			textAt += q.n
+		}
+		b.spans(s, s.queue[w], row, textAt)
+		row += n
+		w++
+	}
+	b.ids, b.lens = b.ids[:0], b.lens[:0]
+	return nil
+}
+
+// spans visits the readings of one window whose states begin at row.
+func (b *Batch) spans(s *Scan, win window, row, textAt int) {
+	p, dim := &b.r.plan, b.r.dim
+	last := row + win.n + len(b.r.suffix) - 1
+	for i, site := range p.Sites {
+		if site.Pool == codebook.Last {
+			copy(b.vector[i*dim:(i+1)*dim], b.run.Hidden(b.r.tapOf[i])[last*dim:(last+1)*dim])
+		}
+	}
+	overlap := p.Window - p.Stride
+	for from := 0; ; from += p.Step {
+		to := min(from+p.Span, win.n)
+		// In a later window of a lane, a span that lies within the overlap was
+		// visited with the window before.
+		if win.first || to > overlap {
+			for i, site := range p.Sites {
+				if site.Pool == codebook.Mean {
+					h := b.run.Hidden(b.r.tapOf[i])[(row+from)*dim : (row+to)*dim]
+					mean(b.vector[i*dim:(i+1)*dim], h)
+				}
+			}
+			s.visit(Span{
+				Start: s.start[textAt+from], End: s.end[textAt+to-1], Lane: win.lane, Vector: b.vector,
+			})
+		}
+		if to == win.n {
+			return
+		}
+	}
+}
+
+// mean writes the mean of the rows (n, len(dst)) of h.
+func mean(dst, h []float32) {
+	clear(dst)
+	n := len(h) / len(dst)
+	w := 1 / float32(n)
+	for i := range n {
+		kernel.Axpy(dst, w, h[i*len(dst):(i+1)*len(dst)])
+	}
+}
+
+// ErrNoTokens says that a text has bytes, but none that the tokenizer has an
+// entry for, so that the model saw nothing of it.
+var ErrNoTokens = errors.New("the tokenizer has no entry for any byte of the text")
