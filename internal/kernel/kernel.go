@@ -1,0 +1,65 @@
+// Package kernel holds the arithmetic that a forward pass spends its time in:
+// the product of activations with packed weights ([Matrix]), and the few vector
+// operations of a Llama block ([RMSNorm], [Softmax], [SwiGLU], [Rope], [Dot]).
+//
+// Most callers need two calls: [Pack] (or [PackBF16]) once for each weight, and
+// [Matrix.Mul] for each product.
+//
+// The generic Go code is the definition. Assembly for AVX-512 and for AVX2 with
+// FMA is an optimisation, chosen once at start from what the processor and the
+// operating system offer; the build tag purego leaves it out. The two assembly
+// implementations agree with each other to the last bit, and a product's rows and
+// columns do not depend on what else is in the call: cutting a call in pieces, or
+// batching several, changes nothing. Generic code rounds after each
+// multiplication and agrees within the bounds that the tests state.
+//
+// The package starts no goroutine, allocates nothing outside Pack and
+// [Matrix.Reset], and checks lengths, not values: NaN and infinities go through as
+// IEEE 754 has them. Everything may be called from several goroutines at once as
+// long as what one writes nobody else touches; [Use] is the exception, and is for
+// tests. A wrong length is the caller's bug and panics.
+package kernel
+
+import "fmt"
+
+// implementation names one way to run this package, in order of preference: a
+// higher one is faster.
+type implementation uint8
+
+const (
+	generic implementation = iota
+	avx2
+	avx512
+)
+
+var implementationNames = [...]string{generic: "generic", avx2: "avx2", avx512: "avx512"}
+
+// best is what this machine runs; active is what Use made of it.
+var (
+	best   = detect()
+	active = best
+)
+
+// Implementation returns the name of the implementation in use: "avx512",
+// "avx2" or "generic".
+func Implementation() string { return implementationNames[active] }
+
+// Implementations returns the names of all implementations that this machine can
+// run, the definition ("generic") first and the fastest last.
+func Implementations() []string {
+	return append([]string(nil), implementationNames[:best+1]...)
+}
+
+// Use switches the package to the named implementation until restore is called.
+// It is for tests and benchmarks: nothing else of this package may run meanwhile.
+// Matrices stay valid, whichever implementation was in use when they were packed.
+func Use(name string) (restore func(), err error) {
+	for i := generic; i <= best; i++ {
+		if implementationNames[i] == name {
+			before := active
+			active = i
+			return func() { active = before }, nil
+		}
+	}
+	return nil, fmt.Errorf("kernel: implementation %q is not available here (%v)", name, Implementations())
+}
