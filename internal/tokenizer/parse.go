@@ -126,6 +126,13 @@ func (v *vocabJSON) UnmarshalJSON(data []byte) error {
 // A mergesJSON is a list of pairs, each a string with a space between or, since 2024, a list of two.
 type mergesJSON [][2]string
 
+// ambiguous marks a merge, as its second part, that is a string with several spaces: the vocabulary must tell which of them divides it. The
+// reference refuses such files, but they are there: TinyLlama's, as some tools write it.
+const (
+	ambiguous = ""
+	maxSpaces = 32
+)
+
 // UnmarshalJSON reads a list whose syntax encoding/json has checked.
 func (m *mergesJSON) UnmarshalJSON(data []byte) error {
 	if data[0] != '[' {
@@ -144,6 +151,9 @@ func (m *mergesJSON) UnmarshalJSON(data []byte) error {
 				if err != nil {
 					return fmt.Errorf("merge %d: %w", n, err)
 				}
+				if s == "" {
+					return malformed("merge %d has an empty part", n)
+				}
 				pair[k] = s
 				r.skip(',')
 			}
@@ -160,16 +170,19 @@ func (m *mergesJSON) UnmarshalJSON(data []byte) error {
 				r.skip(',')
 				continue
 			}
-			var ok bool
-			pair[0], pair[1], ok = strings.Cut(s, " ")
-			if !ok || strings.Contains(pair[1], " ") {
+			switch spaces := strings.Count(s, " "); {
+			case spaces == 1:
+				pair[0], pair[1], _ = strings.Cut(s, " ")
+				if pair[0] == "" || pair[1] == "" {
+					return malformed("merge %d has an empty part", n)
+				}
+			case spaces > 1 && spaces <= maxSpaces:
+				pair = [2]string{s, ambiguous}
+			default:
 				return malformed("merge %d is not a pair", n)
 			}
 		}
 		r.skip(',')
-		if pair[0] == "" || pair[1] == "" {
-			return malformed("merge %d has an empty part", n)
-		}
 		*m = append(*m, pair)
 	}
 	return nil
@@ -769,6 +782,13 @@ func (t *Tokenizer) mergeTable(f *fileJSON) error {
 	t.merges = newMergeTable(len(f.Model.Merges))
 	var whole []byte
 	for rank, m := range f.Model.Merges {
+		if m[1] == ambiguous {
+			pair, ok := t.divide(m[0])
+			if !ok {
+				return malformed("merge %d: the vocabulary does not tell the parts of %s", rank, quote(m[0]))
+			}
+			m = pair
+		}
 		var ids [2]int32
 		for k, part := range m {
 			id, ok := t.ids[part]
@@ -797,6 +817,27 @@ func (t *Tokenizer) mergeTable(f *fileJSON) error {
 		t.scanners = append(t.scanners, marker{})
 	}
 	return nil
+}
+
+// divide finds the one space at which both sides of s, and both together without it, are tokens.
+func (t *Tokenizer) divide(s string) (pair [2]string, ok bool) {
+	for i := range len(s) {
+		if s[i] != ' ' {
+			continue
+		}
+		left, right := s[:i], s[i+1:]
+		_, ok1 := t.ids[left]
+		_, ok2 := t.ids[right]
+		_, ok3 := t.ids[left+right]
+		if !ok1 || !ok2 || !ok3 || left == "" || right == "" {
+			continue
+		}
+		if ok {
+			return pair, false
+		}
+		pair, ok = [2]string{left, right}, true
+	}
+	return pair, ok
 }
 
 // maxWord is the length in bytes up to which words are looked up as a whole.
