@@ -137,7 +137,7 @@ func loadEngine(ctx context.Context, opt *Options) (_ *engine, err error) {
 			return nil, failure(ClassCodebook, op, err)
 		}
 	}
-	if e.book, err = codebook.Parse(book); err != nil {
+	if e.book, err = codebook.Read(book); err != nil {
 		return nil, failure(ClassCodebook, op, err)
 	}
 	e.detector.Codebook = reading.Digest(book)

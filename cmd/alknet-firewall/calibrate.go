@@ -127,7 +127,7 @@ func runCalibrate(cmd *cobra.Command, ui *tui, set *settings, f calibrateFlags, 
 			}
 		}
 		var base *codebook.Codebook
-		if base, err = codebook.Parse(old); err != nil {
+		if base, err = codebook.Read(old); err != nil {
 			return err
 		}
 		book, err = calibrate.Recalibrate(ctx, files, base, rows, opt)

@@ -42,7 +42,7 @@ screening would use.`,
 					return err
 				}
 			}
-			book, err := codebook.Parse(data)
+			book, err := codebook.Read(data)
 			if err != nil {
 				return err
 			}

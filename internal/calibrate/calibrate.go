@@ -170,30 +170,41 @@ func Recalibrate(ctx context.Context, files *reading.Files, book *codebook.Codeb
 	if err := book.Check(c.plan.ModelDigest, c.plan.TokenizerDigest, c.plan.DType); err != nil {
 		return nil, err
 	}
+	// The codebook asks for documents one by one; they are read by the group.
 	var docs []codebook.Document
-	for n := 0; ; {
-		batch, end, err := take(rows, group)
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range batch {
-			if r.Label == corpus.Attack {
-				return nil, fmt.Errorf("recalibrate: source %s, id %s is labelled attack; thresholds are set on clean text only", r.Source, r.ID)
+	var failed error
+	end, n := false, 0
+	next := func() (codebook.Document, bool) {
+		for len(docs) == 0 {
+			if end || failed != nil {
+				return codebook.Document{}, false
+			}
+			var batch []corpus.Row
+			if batch, end, failed = take(rows, group); failed != nil {
+				return codebook.Document{}, false
+			}
+			for _, r := range batch {
+				if r.Label == corpus.Attack {
+					failed = fmt.Errorf("recalibrate: source %s, id %s is labelled attack; thresholds are set on clean text only", r.Source, r.ID)
+					return codebook.Document{}, false
+				}
+			}
+			if docs, failed = c.read(ctx, batch); failed != nil {
+				return codebook.Document{}, false
+			}
+			if n += len(batch); opt.Progress != nil {
+				opt.Progress(n)
 			}
 		}
-		read, err := c.read(ctx, batch)
-		if err != nil {
-			return nil, err
-		}
-		docs = append(docs, read...)
-		if n += len(batch); opt.Progress != nil {
-			opt.Progress(n)
-		}
-		if end {
-			break
-		}
+		d := docs[0]
+		docs = docs[1:]
+		return d, true
 	}
-	return book.Recalibrate(docs, opt.Builder)
+	fresh, err := book.Recalibrate(next, opt.Builder)
+	if failed != nil {
+		return nil, failed
+	}
+	return fresh, err
 }
 
 func take(rows Source, n int) (batch []corpus.Row, end bool, err error) {
