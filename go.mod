@@ -2,10 +2,9 @@ module github.com/alkimiadev/alknet-firewall
 
 go 1.26.0
 
-require golang.org/x/sys v0.49.0
-
 require (
-	github.com/google/go-cmp v0.7.0 // indirect
-	gonum.org/v1/gonum v0.17.0 // indirect
-	pgregory.net/rapid v1.3.0 // indirect
+	github.com/google/go-cmp v0.7.0
+	golang.org/x/sys v0.49.0
+	gonum.org/v1/gonum v0.17.0
+	pgregory.net/rapid v1.3.0
 )
