@@ -60,7 +60,7 @@ func newTable(score int, channel string, stratum int, scores []float32) table {
 	for i := 0; i < n; {
 		j := i // the next to keep: the highest whose skipping costs under 0.5 %
 		if above > exactTop {
-			j = min(i+above/200, n-1)
+			j = min(i+above/200, n-exactTop-1)
 		}
 		for j+1 < n && scores[j+1] == scores[j] {
 			j++

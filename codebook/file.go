@@ -306,14 +306,14 @@ func (c *Codebook) check() error {
 		}
 	}
 	for i, t := range c.tables {
-		if err := t.check(); err != nil {
-			return fmt.Errorf("calibration table %d: %w", i, err)
-		}
 		if t.channel != "" && !checkName(t.channel) || t.stratum < anyStratum || t.stratum >= strata {
 			return fmt.Errorf("%w: calibration table %d: its cell", ErrBound, i)
 		}
 		if i > 0 && c.tables[i-1].compare(t) >= 0 {
 			return fmt.Errorf("%w: calibration table %d: order of cells", ErrMonotone, i)
+		}
+		if err := t.check(); err != nil {
+			return fmt.Errorf("calibration table %d: %w", i, err)
 		}
 	}
 	for i := range c.scores() { // every query has an answer

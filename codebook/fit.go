@@ -400,7 +400,7 @@ func (f *fitter) scatter() error {
 	if err != nil {
 		return err
 	}
-	// Σ w z zᵀ - (Σ w z)(Σ w z)ᵀ / Σ w of each unit.
+	// Σ w z zᵀ - (1 - between)·(Σ w z)(Σ w z)ᵀ / Σ w of each unit.
 	for s := range f.clean {
 		for k, u := range f.clean[s] {
 			if u.weight == 0 {
@@ -408,7 +408,7 @@ func (f *fitter) scatter() error {
 			}
 			for site := range sites {
 				v := blas64.Vector{N: dim, Inc: 1, Data: u.sum[site*dim : (site+1)*dim]}
-				blas64.Ger(-1/u.weight, v, v, f.scatters[k][site])
+				blas64.Ger((f.opt.Between-1)/u.weight, v, v, f.scatters[k][site])
 			}
 		}
 	}
