@@ -141,7 +141,9 @@ func loadEngine(ctx context.Context, opt *Options) (_ *engine, err error) {
 		return nil, failure(ClassCodebook, op, err)
 	}
 	e.detector.Codebook = reading.Digest(book)
-	e.detector.Model = e.files.ModelDigest()
+	if e.detector.Model, err = e.files.ModelDigest(); err != nil {
+		return nil, failure(ClassModel, op, err)
+	}
 	if err := e.book.Check(e.detector.Model, e.files.TokenizerDigest(), reading.DType); err != nil {
 		return nil, failure(ClassCodebook, op, err)
 	}

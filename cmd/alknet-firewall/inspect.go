@@ -47,7 +47,7 @@ screening would use.`,
 				return err
 			}
 			d := book.Describe()
-			if err := d.WriteText(ui.out); err != nil {
+			if err := d.Text(ui.out); err != nil {
 				return fmt.Errorf("draw codebook: %w", err)
 			}
 			if page == "" {
@@ -57,7 +57,7 @@ screening would use.`,
 			if err != nil {
 				return err
 			}
-			if err := d.WriteHTML(f); err != nil {
+			if err := d.HTML(f); err != nil {
 				f.Close()
 				return fmt.Errorf("draw codebook to %s: %w", page, err)
 			}

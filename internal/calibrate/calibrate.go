@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/alkimiadev/alknet-firewall/codebook"
 	"github.com/alkimiadev/alknet-firewall/internal/corpus"
@@ -34,9 +35,9 @@ type Options struct {
 	// the model itself was tuned on, where clean text looks cleaner than it is.
 	FitOnly []string
 
-	// MaxTokens of a document are read, whatever its length. 0 = 8192.
-	MaxTokens int
-	Threads   int // of the model; 0 = GOMAXPROCS
+	// MaxBytes of a document are read, whatever its length. 0 = 64 KiB.
+	MaxBytes int
+	Threads  int // of the model; 0 = GOMAXPROCS
 
 	// State names a directory for a stopped run's progress; "" keeps none. It
 	// is removed after a run that came to its end.
@@ -145,7 +146,7 @@ func Run(ctx context.Context, files *reading.Files, rows Source, opt Options) (*
 			break
 		}
 	}
-	book, err := b.Fit(ctx)
+	book, err := b.Fit(ctx, nil)
 	if err != nil {
 		return nil, errors.Join(err, c.save(opt, b, done))
 	}
@@ -223,12 +224,12 @@ func take(rows Source, n int) (batch []corpus.Row, end bool, err error) {
 
 // calibration holds what reads documents.
 type calibration struct {
-	plan      codebook.Spec
-	reader    *reading.Reader
-	batch     *reading.Batch
-	scans     []*reading.Scan
-	fitOnly   map[string]bool
-	maxTokens int
+	plan     codebook.Spec
+	reader   *reading.Reader
+	batch    *reading.Batch
+	scans    []*reading.Scan
+	fitOnly  map[string]bool
+	maxBytes int
 }
 
 func newCalibration(ctx context.Context, files *reading.Files, opt *Options) (*calibration, error) {
@@ -240,14 +241,18 @@ func newCalibration(ctx context.Context, files *reading.Files, opt *Options) (*c
 		}
 	}
 	plan.Model, plan.Revision = opt.Name, opt.Revision
-	plan.ModelDigest, plan.TokenizerDigest, plan.DType = files.ModelDigest(), files.TokenizerDigest(), reading.DType
+	plan.TokenizerDigest, plan.DType = files.TokenizerDigest(), reading.DType
+	var err error
+	if plan.ModelDigest, err = files.ModelDigest(); err != nil {
+		return nil, err
+	}
 	reader, err := files.Load(ctx, plan, opt.Threads)
 	if err != nil {
 		return nil, err
 	}
-	c := &calibration{plan: plan, reader: reader, batch: reader.NewBatch(), fitOnly: map[string]bool{}, maxTokens: opt.MaxTokens}
-	if c.maxTokens == 0 {
-		c.maxTokens = 8192
+	c := &calibration{plan: plan, reader: reader, batch: reader.NewBatch(), fitOnly: map[string]bool{}, maxBytes: opt.MaxBytes}
+	if c.maxBytes == 0 {
+		c.maxBytes = 64 << 10
 	}
 	for range group {
 		c.scans = append(c.scans, reader.NewScan())
@@ -278,20 +283,14 @@ func (c *calibration) read(ctx context.Context, rows []corpus.Row) ([]codebook.D
 		doc := &docs[len(docs)-1]
 		s := c.scans[len(scans)]
 		scans = append(scans, s)
-		s.Begin(func(span reading.Span) { doc.Readings = append(doc.Readings, span.Vector...) })
-		for rest := r.Text; len(rest) > 0 && s.Tokens() < c.maxTokens; {
-			n := text.Cut(rest, true)
-			if err := s.Segment(rest[:n]); err != nil {
-				return nil, fmt.Errorf("calibrate: source %s, id %s: %w", r.Source, r.ID, err)
+		s.Begin(func(span reading.Span) {
+			if span.Lane == 0 { // second looks are judged by the same scale as first ones
+				doc.Readings = append(doc.Readings, span.Vector...)
 			}
-			rest = rest[n:]
-			if s.Pending() >= reading.BatchTokens {
-				if err := c.batch.Flush(ctx, s); err != nil {
-					return nil, err
-				}
-			}
+		})
+		if err := c.batch.Add(ctx, s, head(r.Text, c.maxBytes)); err != nil {
+			return nil, fmt.Errorf("calibrate: source %s, id %s: %w", r.Source, r.ID, err)
 		}
-		s.End()
 		doc.Tokens = s.Tokens()
 		doc.Extra = map[string]float64{codebook.Concealment: text.Score(s.Findings())}
 	}
@@ -299,6 +298,17 @@ func (c *calibration) read(ctx context.Context, rows []corpus.Row) ([]codebook.D
 		return nil, err
 	}
 	return slices.DeleteFunc(docs, func(d codebook.Document) bool { return len(d.Readings) == 0 }), nil
+}
+
+// head returns at most n bytes of s, whole characters.
+func head(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 // state is what a stopped run leaves beside its builder.

@@ -50,14 +50,22 @@ func OpenFiles(dir string) (*Files, error) {
 	return f, nil
 }
 
-// ModelDigest returns the sha256 of configuration and weights, hex. It reads
-// the whole of the weights.
-func (f *Files) ModelDigest() string {
+// ModelDigest returns the sha256, hex, of the configuration and of every tensor
+// with its name, type and shape, in the order of names: the same however the
+// checkpoint is cut into shards. It reads the whole of the weights.
+func (f *Files) ModelDigest() (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "config %d\n", len(f.Config))
 	h.Write(f.Config)
-	f.Weights.WriteTo(h)
-	return hex.EncodeToString(h.Sum(nil))
+	for _, name := range f.Weights.Names() {
+		t, err := f.Weights.Tensor(name)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "\ntensor %q %v %v %d\n", name, t.DType, t.Shape, len(t.Data))
+		h.Write(t.Data)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // TokenizerDigest returns the sha256 of tokenizer.json, hex.
@@ -66,7 +74,7 @@ func (f *Files) TokenizerDigest() string { return Digest(f.Tokenizer) }
 // Hidden returns the model's hidden size and number of layers.
 func (f *Files) Hidden() (dim, layers int, err error) {
 	c, err := lm.ParseConfig(f.Config)
-	return c.HiddenSize, c.Layers, err
+	return c.Hidden, c.Layers, err
 }
 
 // Load loads what the plan needs of the model: nothing above its deepest tap.

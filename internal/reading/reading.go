@@ -80,7 +80,7 @@ func New(ctx context.Context, model *lm.Model, tok *tokenizer.Tokenizer, plan co
 	if err := checkPlan(&plan); err != nil {
 		return nil, fmt.Errorf("reading plan: %w", err)
 	}
-	if dim := model.Config().HiddenSize; dim != plan.Dim {
+	if dim := model.Config().Hidden; dim != plan.Dim {
 		return nil, fmt.Errorf("reading plan: readings of %d values a site, but the model's hidden size is %d", plan.Dim, dim)
 	}
 	r := &Reader{model: model, tok: tok, plan: plan, dim: plan.Dim}
@@ -218,7 +218,7 @@ func (s *Scan) Segment(segment string) error {
 	}
 	s.tokens += len(s.enc.IDs)
 	for _, l := range s.enc.Lost {
-		s.lost += l.End - l.Start
+		s.lost += int(l.End - l.Start)
 	}
 	for i, id := range s.enc.IDs {
 		s.push(&s.raw, id, base+int(s.enc.Start[i]), base+int(s.enc.End[i]))
@@ -321,6 +321,7 @@ type Batch struct {
 	ids    []int32
 	lens   []int
 	vector []float32
+	head   []byte // of the text that is being cut
 }
 
 // BatchTokens is how many tokens one forward pass takes at most, unless a
@@ -346,7 +347,7 @@ func (b *Batch) Read(ctx context.Context, s *Scan, whole string) error {
 // that a Flush can run them together with those of other scans.
 func (b *Batch) Add(ctx context.Context, s *Scan, whole string) error {
 	for len(whole) > 0 {
-		n := text.Cut(whole, true)
+		n := b.cut(whole)
 		if err := s.Segment(whole[:n]); err != nil {
 			return err
 		}
@@ -359,6 +360,13 @@ func (b *Batch) Add(ctx context.Context, s *Scan, whole string) error {
 	}
 	s.End()
 	return nil
+}
+
+// cut returns the length of the next segment of a text that is all there.
+func (b *Batch) cut(rest string) int {
+	// No cut is decided by what lies further ahead than this.
+	b.head = append(b.head[:0], rest[:min(len(rest), 2*text.MaxSegment)]...)
+	return text.Cut(b.head, len(b.head) == len(rest))
 }
 
 // Flush runs every queued window of the scans and visits their readings. Short
