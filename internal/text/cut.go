@@ -72,7 +72,7 @@ func cutIn(buf []byte, from, to int) int {
 			if r, _ := utf8.DecodeRune(buf[i+1:]); !unicode.IsLetter(r) && !unicode.IsNumber(r) {
 				continue
 			}
-			if buf[i-2] == ' ' {
+			if buf[i-2] == ' ' && i+2 < len(buf) && buf[i+2] == ' ' {
 				if spaced == 0 {
 					spaced = i
 				}

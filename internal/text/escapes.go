@@ -32,8 +32,8 @@ func (in *Inspector) escapes() {
 		}
 		i += n
 	}
-	// Encoded spaces are ordinary; three make a sentence that a model reads worse than its target does.
-	if letters >= 2 || spaces >= 3 {
+	// Encoded spaces are ordinary; four make a sentence that a model reads worse than its target does.
+	if letters >= 2 || spaces >= 4 {
 		in.material[URLEncoded] += letters + spaces
 	}
 }

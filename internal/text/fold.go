@@ -21,8 +21,8 @@ func (in *Inspector) compat() {
 	cjk := in.letters[cjkScript] > 0
 	// The run of compatibility letters at hand.
 	var (
-		start, end           int32
-		letters, wide, lower int
+		start, end         int32
+		letters, wide, gap int // gap: characters since the last of them
 	)
 	flush := func() {
 		if letters >= 3 {
@@ -35,17 +35,13 @@ func (in *Inspector) compat() {
 				in.material[Compat] += letters
 			}
 		}
-		letters, wide, lower = 0, 0, 0
+		letters, wide = 0, 0
 	}
 	for i := 0; i < len(src); {
 		a := src[i]
 		if a.r < 0x80 && (i+1 == len(src) || src[i+1].r < 0x300) {
-			if isASCIILetter(a.r) && lower > 0 {
+			if gap++; gap > 1 {
 				flush()
-			} else if isASCIILetter(a.r) {
-				lower++
-			} else {
-				lower = 0
 			}
 			in.put(a)
 			i++
@@ -57,9 +53,10 @@ func (in *Inspector) compat() {
 		}
 		out, n := in.nfkc(src[i:j])
 		if out == nil {
-			for _, b := range src[i:j] {
-				in.put(b)
+			if gap++; gap > 1 {
+				flush()
 			}
+			in.dst = append(in.dst, src[i:j]...)
 			i = j
 			continue
 		}
@@ -79,7 +76,9 @@ func (in *Inspector) compat() {
 			if a.r >= 0xff01 && a.r <= 0xff5e {
 				wide++
 			}
-			lower = 0
+			gap = 0
+		} else if gap++; gap > 1 {
+			flush()
 		}
 		i = j
 	}
@@ -148,6 +147,11 @@ func combining(r rune) bool {
 		r >= 0x20d0 && r <= 0x20ff || r >= 0xfe20 && r <= 0xfe2f
 }
 
+// overlays reports marks drawn through or along letters, which no orthography uses.
+func overlays(r rune) bool {
+	return r >= 0x334 && r <= 0x338 || r == 0x332 || r == 0x333 || r == 0x305 || r == 0x33f || r >= 0x20d0 && r <= 0x20ff || r >= 0x488 && r <= 0x489
+}
+
 // words undoes disguises of whole words: marks, accents, letters of other scripts, small capitals.
 func (in *Inspector) words() {
 	src := in.src
@@ -177,12 +181,15 @@ func (in *Inspector) word(w []atom) {
 		count                       [16]int // letters by script, ASCII under latinScript
 		letters, marks, latinMarks  int
 		accents, small, mapped, big int // Latin with accents; fromLatin; foreign in toLatin; marks in a row
-		row                         int
+		row, overlay                int
 	)
 	base := false
 	for _, a := range w {
 		if combining(a.r) {
 			marks++
+			if overlays(a.r) {
+				overlay++
+			}
 			if row++; row > big {
 				big = row
 			}
@@ -212,7 +219,8 @@ func (in *Inspector) word(w []atom) {
 		base = s == latinScript
 	}
 	start, end := w[0].start, w[len(w)-1].end
-	strip := letters > 0 && (latinMarks >= 3 && 2*latinMarks >= letters || big >= 4)
+	strip := letters > 0 && (latinMarks >= 3 && 2*latinMarks >= letters || big >= 4) ||
+		letters >= 2 && overlay > 0 && 2*overlay+1 >= letters
 	plain := letters >= 5 && 5*accents >= 4*letters
 	lat, cyr, grk, other := count[latinScript], count[cyrillicScript], count[greekScript], count[lookalikeScript]
 	foreign := cyr + grk + other
@@ -220,7 +228,7 @@ func (in *Inspector) word(w []atom) {
 	factor := 0.0
 	switch all := lat + foreign; {
 	case foreign == 0 || all < letters: // one script, or one that is not looked at
-	case lat > 0 && mapped == foreign && (lat >= foreign || in.latinText()):
+	case lat > 0 && mapped == foreign && (lat >= foreign || in.letters[latinScript] > in.letters[cyrillicScript]+in.letters[greekScript] || !in.covers(w, toCyrillic)):
 		if factor = 1; grk == foreign && (foreign == 1 && (greekEdge(w) || letters <= 2)) {
 			break // TNFα, βx: science
 		}

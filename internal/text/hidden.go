@@ -97,14 +97,20 @@ func (in *Inspector) invisible() {
 					k++
 				}
 				j = k
-				in.note(Control, a.start, src[k-1].end, k-i, 0)
+				factor := 0.0
 				if k < len(src) && isLetter(prev) && isLetter(src[k].r) {
+					factor = 0.5
 					in.material[Control]++
 				}
+				in.note(Control, a.start, src[k-1].end, k-i, factor)
 			case r == '\b' && len(in.dst) > 0:
 				// Printing terminals strike over; pagers of manual pages still rely on it.
+				factor := 0.5
+				if r := in.last(); r == next || r == '_' || next == '_' {
+					factor = 0.05
+				}
 				in.dst = in.dst[:len(in.dst)-1]
-				in.note(Control, a.start, a.end, 1, 0.05)
+				in.note(Control, a.start, a.end, 1, factor)
 				in.material[Control]++
 				k++
 			case r < 0xa0:
@@ -411,7 +417,7 @@ func (in *Inspector) invalid(src []atom, k, j int, inWord bool) int {
 		return k + n
 	}
 	alone := (k == 0 || src[k-1].r < badByte) && at(k+1) < 0 && (k+1 >= len(src) || src[k+1].r < badByte)
-	if alone && b >= 0xa0 && isLetter(rune(b)) {
+	if alone && b >= 0xc0 && b < 0xfe && isLetter(rune(b)) && 6*in.bad < in.letters[latinScript] {
 		in.note(InvalidUTF8, src[k].start, src[k].end, 1, 0.1) // Latin-1
 		in.emit(rune(b), src[k].start, src[k].end)
 		return k + 1

@@ -40,6 +40,7 @@ type Inspector struct {
 	material [kinds]int // changes that matter, by kind; other changes do not make a view
 	changed  bool       // the stage wrote something else than it read
 	letters  [16]int    // letters of the segment by script
+	bad      int        // bytes of the segment that are not UTF-8
 	budget   int        // bytes of payloads that may still be decoded
 }
 
@@ -99,6 +100,7 @@ func (in *Inspector) decode(s string) {
 // reset prepares for undoing src.
 func (in *Inspector) reset() {
 	clear(in.letters[:])
+	in.bad = 0
 	clear(in.material[:])
 	for _, a := range in.src {
 		if a.r < 0x80 {
@@ -107,6 +109,9 @@ func (in *Inspector) reset() {
 			}
 		} else {
 			in.letters[scriptOf(a.r)]++
+			if a.r >= badByte {
+				in.bad++
+			}
 		}
 	}
 }

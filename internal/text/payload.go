@@ -47,7 +47,7 @@ func (in *Inspector) payloads(views []View, s string, origin func(start, end int
 		in.budget -= len(p.bytes)
 		first, last := p.at[0], p.at[len(p.at)-1]
 		where := origin(first.Start, last.End)
-		factor := 0.05
+		factor := 0.02
 		if prose(p.bytes) == 2 {
 			factor = 1
 		}

@@ -12,7 +12,7 @@ import "math"
 //	Tag           0.50   4    nothing but three flags uses the block
 //	Variation     0.30   4    a selector after a letter or another selector; fonts never ask for it
 //	Bidi          1.00   3    an override; embeddings and marks in left-to-right text a fiftieth: paste artefacts
-//	Control       0.20   1.5  inside a word; elsewhere a twentieth, whole ANSI sequences nothing: logs
+//	Control       0.20   1.5  inside a word; elsewhere a twentieth, ANSI sequences between words nothing: logs
 //	InvalidUTF8   0.20   1.5  overlong forms five times that; isolated bytes that read as Latin-1 a tenth: old files
 //	Mark          0.50   2    per word; memes do it too
 //	Homoglyph     0.60   3    per word; Latin letters in a Cyrillic or Greek word a sixth: keyboards
@@ -23,9 +23,9 @@ import "math"
 //	URLEncoded    0.10   2    the same of percent-encoding; RFC 3986, section 2.3 tells writers not to
 //	Escape        0.05   1.5  the same in \u and \x; source code has some
 //	Markup        0.30   2    an empty element or comment inside a word; other tags in words nothing: <b>B</b>old
-//	Base64        0.80   2.5  content that reads like prose; other text a twentieth: tokens, data URLs
+//	Base64        0.90   2.5  content that reads like prose; other text a fiftieth: tokens, data URLs
 //	Hex           1.00   2.5  the same
-//	Codes         0.80   2.5  the same
+//	Codes         0.90   2.5  the same
 var weights = [kinds]struct{ unit, limit float64 }{
 	ZeroWidth:   {0.25, 3},
 	Tag:         {0.50, 4},
@@ -42,9 +42,9 @@ var weights = [kinds]struct{ unit, limit float64 }{
 	URLEncoded:  {0.10, 2},
 	Escape:      {0.05, 1.5},
 	Markup:      {0.30, 2},
-	Base64:      {0.80, 2.5},
+	Base64:      {0.90, 2.5},
 	Hex:         {1.00, 2.5},
-	Codes:       {0.80, 2.5},
+	Codes:       {0.90, 2.5},
 }
 
 // Score returns the total evidence of concealment: for each kind, weights add up and saturate at the kind's cap c as

@@ -1,6 +1,7 @@
 package text
 
 import (
+	"math/bits"
 	"unicode"
 	"unicode/utf8"
 )
@@ -104,7 +105,7 @@ func (in *Inspector) join(run []atom, n, gap int) bool {
 	}
 	in.scratch = in.scratch[:0]
 	pairs, good, letters, order, longest, latin := 0, 0, 0, 0, 0, 0
-	vowel := false
+	vowel, set := false, uint32(0)
 	measure := func() {
 		p, g, v := shape(in.scratch)
 		pairs, good, vowel = pairs+p, good+g, vowel || v
@@ -133,6 +134,7 @@ func (in *Inspector) join(run []atom, n, gap int) bool {
 		switch {
 		case isASCIILetter(a.r):
 			in.scratch = append(in.scratch, byte(a.r))
+			set |= 1 << ((byte(a.r) | 0x20) - 'a')
 			latin++
 		case a.r < 0x80 && leetLetters[byte(a.r)] != 0:
 			in.scratch = append(in.scratch, leetLetters[byte(a.r)])
@@ -148,8 +150,11 @@ func (in *Inspector) join(run []atom, n, gap int) bool {
 		return false // A B C D
 	case latin > 0 && (!vowel || 20*good < 17*pairs):
 		return false
-	case letters < 5 && gap == 1 && sep == '.':
+	case longest < 5 && sep == '.':
 		return false // U.S.S.R.
+	}
+	if latin >= 8 && bits.OnesCount32(set) < 5 {
+		return false // A C G T
 	}
 	factor := 0.0
 	if letters >= 6 && longest >= 4 {
@@ -200,6 +205,7 @@ func (in *Inspector) leetspeak() {
 			i = j
 			continue
 		}
+		in.unleet(src[i:j]) // clearLeet has used scratch
 		factor := 1.0
 		if subs == 1 {
 			factor = 0.25
@@ -244,12 +250,14 @@ func (in *Inspector) unleet(w []atom) (subs, strength int) {
 	if len(w) < 2 || len(w) > maxWord {
 		return 0, 0
 	}
-	letters, upper, inner, hex, other := 0, 0, 0, 0, 0
+	letters, upper, inner, open, hex, other := 0, 0, 0, 0, 0, 0
 	for i, a := range w {
 		c := byte(a.r)
 		switch cl := classes[c]; {
 		case cl&letter != 0:
 			letters++
+			inner += open // digits that have letters on both sides
+			open = 0
 			if c < 'a' {
 				upper++
 			}
@@ -257,8 +265,8 @@ func (in *Inspector) unleet(w []atom) (subs, strength int) {
 			return 0, 0 // 2 and 6 stand for nothing
 		default:
 			subs++
-			if i > 0 && i+1 < len(w) && classes[w[i-1].r]&letter != 0 {
-				inner++
+			if i > 0 && classes[w[i-1].r]&letter != 0 {
+				open++
 			}
 			if c != '0' && c != '3' {
 				other++
@@ -307,10 +315,8 @@ func (in *Inspector) unleet(w []atom) (subs, strength int) {
 		return subs, 2
 	case len(w) >= 6 && inner == 1 && subs == 1 && other == 0:
 		return subs, 2
-	case last || inner > 0:
-		return subs, 1
 	}
-	return 0, 0
+	return subs, 1
 }
 
 // markup removes tags and comments that stand inside a word.
@@ -428,7 +434,7 @@ func tag(s []atom) (n, kind int) {
 
 // prose judges decoded bytes: 0 no text, 1 text of some sort, 2 words.
 func prose(b []byte) int {
-	total, bad, words, letters, capitals := 0, 0, 0, 0, 0
+	total, bad, words, letters, digits, capitals := 0, 0, 0, 0, 0, 0
 	in := false
 	pairs, good := 0, 0
 	last := byte(0)
@@ -465,6 +471,9 @@ func prose(b []byte) int {
 			if r == ' ' || r == '\n' {
 				letters++
 			}
+			if r >= '0' && r <= '9' {
+				digits++
+			}
 			in = false
 		}
 		i += n
@@ -474,7 +483,7 @@ func prose(b []byte) int {
 		return 0
 	case 100*letters >= 85*total && words >= 2 && 10*good >= 8*pairs && 2*capitals <= letters+8:
 		return 2
-	case 100*letters >= 60*total:
+	case 100*(letters+digits) >= 60*total:
 		return 1
 	case b[0] == '<' || b[0] == '{' || b[0] == '[':
 		return 1
