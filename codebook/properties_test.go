@@ -692,9 +692,11 @@ func TestPoisoned(t *testing.T) {
 		{"negative grid", ErrBound, func(_ meta, h header, _ tensors) { h["grid"] = -1 }},
 		{"negative outside", ErrBound, func(_ meta, h header, _ tensors) { h["outside"] = -1 }},
 		{"table of nothing", ErrBound, func(_ meta, h header, _ tensors) { first(h, "tables")["score"] = "mystery" }},
-		{"table order", ErrMonotone, func(_ meta, h header, _ tensors) {
+		{"same cell twice", ErrMonotone, func(_ meta, h header, _ tensors) {
 			v := h["tables"].([]any)
-			v[0], v[1] = v[1], v[0]
+			for _, key := range []string{"score", "channel", "stratum"} {
+				v[1].(header)[key] = v[0].(header)[key]
+			}
 		}},
 		{"negative entries", ErrBound, func(_ meta, h header, _ tensors) { first(h, "tables")["entries"] = -5 }},
 		{"entries overflow", ErrBound, func(_ meta, h header, _ tensors) {
