@@ -394,5 +394,5 @@ func (c *calibration) restore(opt Options) (*codebook.Builder, int, error) {
 // it is the evidence itself above a floor: text without any finding is as good
 // as silent beside the other signals.
 func ConcealmentCurve() codebook.Curve {
-	return codebook.Curve{X: []float64{0, 1, 12}, Y: []float64{-12, -4, 7}}
+	return codebook.Curve{X: []float64{0, 0.25, 1, 2, 4, 12}, Y: []float64{-12, -3, 0, 2, 5, 9}}
 }
