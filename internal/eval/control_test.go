@@ -14,7 +14,10 @@ import (
 	"time"
 )
 
-var perSource = flag.Int("persource", 25, "rows of each source and label that the controls are trained and checked on (the reference used 400)")
+var (
+	perSource = flag.Int("persource", 25, "rows of each source and label that the controls are trained and checked on (the reference used 400)")
+	trainRows = flag.Int("trainrows", 25, "x")
+)
 
 type sharedRow struct {
 	ID, Text, Label, Kind, Source, Lang string
@@ -85,7 +88,7 @@ func sharedRows(t testing.TB, split string, n int) []sharedRow {
 
 func TestControlsOnSharedData(t *testing.T) {
 	var train []Text
-	for _, r := range sharedRows(t, "train", *perSource) {
+	for _, r := range sharedRows(t, "train", *trainRows) {
 		if !r.apart() {
 			train = append(train, Text{r.Text, r.Label == "attack"})
 		}
