@@ -403,7 +403,10 @@ func (e *evaluation) stratum(row *Scored) int {
 	if row.Tokens <= 0 {
 		return len(e.lengths) + 1
 	}
-	i, _ := slices.BinarySearch(e.lengths, row.Tokens+1)
+	i := 0
+	for i < len(e.lengths) && row.Tokens >= e.lengths[i] {
+		i++
+	}
 	return i
 }
 
@@ -597,11 +600,13 @@ func histogram(attack, benign []float64) Histogram {
 			low, high = min(low, finite[tail]), max(high, finite[n-1-tail])
 		}
 	}
+	const limit = 1e300 // so that high-low is finite
+	low, high = min(max(low, -limit), limit), min(max(high, -limit), limit)
 	if !(low < high) { // one value, or none
-		if math.IsInf(low, 0) {
+		if math.Abs(low) == limit {
 			low = 0
 		}
-		high = low + 1
+		high = low + max(1, math.Abs(low)/1e6)
 	}
 	width := high/histogramBins - low/histogramBins
 	h.Low, h.Width = Number(low), Number(width)

@@ -37,7 +37,7 @@ func showSmall(n Number) string {
 }
 
 func showScore(n Number) string {
-	if math.IsNaN(float64(n)) {
+	if f := float64(n); math.IsNaN(f) || math.IsInf(f, 0) {
 		return "–"
 	}
 	return strconv.FormatFloat(float64(n), 'f', 2, 64)
