@@ -30,6 +30,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // FormatVersion is the version of the files that this package writes, and the
@@ -330,5 +331,5 @@ func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
 // checkName accepts names of signals and channels: short, printable, no spaces.
 func checkName(s string) bool {
-	return len(s) > 0 && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == 0xfffd })
+	return len(s) > 0 && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool { return r == ' ' || r == 0xfffd || !unicode.IsPrint(r) })
 }

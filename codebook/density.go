@@ -106,6 +106,7 @@ func fitDensity(benign, attack []weighted) density {
 		a = fitDistribution(attack)
 		lo, hi = min(lo, a.x[0]), max(hi, a.x[len(a.x)-1])
 	}
+	first, last := lo, hi
 	margin := (hi - lo) / 4
 	lo, hi = lo-margin, hi+margin
 	d := density{lo: float32(lo), step: float32((hi - lo) / (gridPoints - 1))}
@@ -117,6 +118,17 @@ func fitDensity(benign, attack []weighted) density {
 		if len(attack) > 0 {
 			_, log = a.at(x)
 			d.attack = append(d.attack, float32(log))
+		}
+	}
+	// Beyond the knots of both there are no observations, only two straight tails
+	// whose difference would decide. There the ratio stays as it was at the last
+	// knot: the attack density is stored as the clean one times that.
+	for i := range d.attack {
+		x := float64(d.lo) + float64(i)*float64(d.step)
+		if end := max(first, min(last, x)); end != x {
+			_, ab := a.at(end)
+			_, bb := b.at(end)
+			d.attack[i] = d.benign[i] + float32(ab-bb)
 		}
 	}
 	for i := 1; i < gridPoints; i++ { // float32 rounding must not make it fall
@@ -162,11 +174,11 @@ func fitDistribution(v []weighted) distribution {
 		variance += p.w * (p.x - mean) * (p.x - mean)
 	}
 	sd := math.Sqrt(variance / sum)
-	// Knots are even in logit, no further out than 4 effective observations and
-	// with about 20 between neighbours, so that a slope is more than noise.
+	// Knots are even in logit, no further out than 10 effective observations and
+	// with about 30 between neighbours, so that a slope is more than noise.
 	n := sum * sum / squares
-	end := logit(1 - max(0.002, min(0.25, 4/n)))
-	knots := int(max(3, min(13, n/20)))
+	end := logit(1 - max(0.002, min(0.25, 10/n)))
+	knots := int(max(3, min(13, n/30)))
 	minGap := max(1e-3*sd, 1e-9*(1+math.Abs(mean)))
 	var xs, gs []float64
 	i, below := 0, 0.0
