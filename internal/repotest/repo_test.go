@@ -25,9 +25,8 @@ var mayImport = map[string][]string{
 	"internal/tokenizer":   {},
 	"internal/text":        {},
 	"internal/lm":          {"internal/kernel", "internal/safetensors"},
-	"internal/reading":     {"internal/kernel", "internal/lm", "internal/text", "internal/tokenizer"},
+	"internal/reading":     {"codebook", "internal/kernel", "internal/lm", "internal/safetensors", "internal/text", "internal/tokenizer"},
 	"codebook":             {"internal/safetensors"},
-	"codebook/draw":        {"codebook"},
 	"detector":             {},
 	"hub":                  {},
 	"hub/hubtest":          {},
@@ -37,8 +36,8 @@ var mayImport = map[string][]string{
 	"internal/eval":        {"", "internal/corpus"},
 	"internal/repotest":    {},
 	"cmd/alknet-firewall": {
-		"", "codebook", "codebook/draw", "detector", "hub", "internal/calibrate", "internal/corpus", "internal/eval",
-		"internal/kernel", "internal/lm", "internal/safetensors", "internal/tokenizer",
+		"", "codebook", "detector", "hub", "internal/calibrate", "internal/corpus", "internal/eval",
+		"internal/kernel", "internal/lm", "internal/reading", "internal/safetensors",
 	},
 }
 
