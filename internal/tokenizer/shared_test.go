@@ -114,7 +114,9 @@ func TestLlamaCpp(t *testing.T) {
 		parse  func(t *testing.T) []byte
 	}{
 		{"gpt-2", func(t *testing.T) []byte { return shared(t, "tokenizers", "gpt2", "tokenizer.json") }},
-		{"gpt-2", func(t *testing.T) []byte { return fromGGUF(t, shared(t, "tokenizers", dir, "ggml-vocab-gpt-2.gguf"), byteLevel) }},
+		{"gpt-2", func(t *testing.T) []byte {
+			return fromGGUF(t, shared(t, "tokenizers", dir, "ggml-vocab-gpt-2.gguf"), byteLevel)
+		}},
 		{"llama-spm", func(t *testing.T) []byte { return shared(t, "tokenizers", "tinyllama", "tokenizer.json") }},
 		{"phi-3", func(t *testing.T) []byte { return shared(t, "tokenizers", "tinyllama", "tokenizer.json") }},
 		{"qwen2", qwen},
