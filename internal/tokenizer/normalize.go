@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"bytes"
 	"slices"
+	"sync"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -142,7 +143,7 @@ func (f form) apply(dst, src *view, s *scratch) bool {
 			s.items = f.decompose(s.items, src.text, j)
 			j = int(s.items[len(s.items)-1].hi)
 		}
-		items := f.reorder(s.items, s)
+		items := f.reorder(s.items)
 		for k := range items {
 			it := &items[k]
 			if r, n := decode(src.text[it.lo:it.hi]); it.raw || r == it.r && n == int(it.hi-it.lo) {
@@ -205,7 +206,7 @@ const (
 )
 
 // reorder sorts marks (UAX #15, D109) and composes (D117) in place.
-func (f form) reorder(items []item, s *scratch) []item {
+func (f form) reorder(items []item) []item {
 	moved := false
 	for i := 0; i < len(items); i++ {
 		j := i
@@ -222,7 +223,7 @@ func (f form) reorder(items []item, s *scratch) []item {
 		n, starter, last := 0, -1, -1 // last: the class of what stands between the starter and here, -1 for nothing
 		for _, it := range items {
 			if starter >= 0 && (last < 0 || last != 0 && last < int(it.ccc)) {
-				if c, ok := f.pair(items[starter].r, it.r, s); ok {
+				if c, ok := pair(items[starter].r, it.r); ok {
 					st := &items[starter]
 					st.r, st.raw = c, false
 					st.lo, st.hi = min(st.lo, it.lo), max(st.hi, it.hi)
@@ -259,20 +260,38 @@ func (f form) reorder(items []item, s *scratch) []item {
 func byClass(a, b item) int { return int(a.ccc) - int(b.ccc) }
 
 // pair returns the primary composite of a and b.
-func (f form) pair(a, b rune, s *scratch) (rune, bool) {
-	if a < 0 || b < utf8.RuneSelf || classes().bits(a)&lateBit != 0 || classes().bits(b)&lateBit != 0 {
+func pair(a, b rune) (rune, bool) {
+	switch {
+	case b < utf8.RuneSelf:
 		return 0, false
+	case a >= 0x1100 && a <= 0x1112 && b >= 0x1161 && b <= 0x1175: // Hangul, a consonant and a vowel
+		return hangulBase + (a-0x1100)*588 + (b-0x1161)*28, true
+	case a >= hangulBase && a < hangulEnd && (a-hangulBase)%28 == 0 && b >= 0x11A8 && b <= 0x11C2:
+		return a + b - 0x11A7, true
 	}
-	var in [2 * utf8.UTFMax]byte
-	n := utf8.EncodeRune(in[:], a)
-	n += utf8.EncodeRune(in[n:], b)
-	s.pair = norm.NFC.Append(s.pair[:0], in[:n]...)
-	c, size := utf8.DecodeRune(s.pair)
-	if size < len(s.pair) || classes().bits(c)&lateBit != 0 {
-		return 0, false
-	}
-	return c, true
+	c, ok := composites()[[2]rune{a, b}]
+	return c, ok
 }
+
+// composites are the primary composites that Unicode 9.0 has, but for Hangul: about a thousand. The last of a full decomposition and what the others
+// compose to are the pair that it was made of.
+var composites = sync.OnceValue(func() map[[2]rune]rune {
+	m := make(map[[2]rune]rune)
+	var b [utf8.UTFMax]byte
+	for c := rune(0xC0); c < 0x30000; c++ {
+		p := norm.NFC.Properties(b[:utf8.EncodeRune(b[:], c)])
+		d := p.Decomposition()
+		if len(d) == 0 || c >= hangulBase && c < hangulEnd || classes().bits(c)&lateBit != 0 || !norm.NFC.IsNormal(b[:utf8.RuneLen(c)]) {
+			continue
+		}
+		last, size := utf8.DecodeLastRune(d)
+		first, n := utf8.DecodeRune(norm.NFC.Bytes(d[:len(d)-size]))
+		if n > 0 {
+			m[[2]rune{first, last}] = c
+		}
+	}
+	return m
+})
 
 // decode is [utf8.DecodeRune] with -1 for a byte that is not valid.
 func decode(b []byte) (rune, int) {

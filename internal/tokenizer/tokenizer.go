@@ -115,15 +115,14 @@ type scratch struct {
 	cuts  [2][]int32
 	syms  []symbol
 	items []item
-	pair  []byte
 
 	next, prev []int32
-	heap       pairHeap
+	queue      queue
 }
 
 // maxKept is the memory in bytes of its largest buffer up to which scratch is kept for the next text: what one long text
 // needed must not stay for ever.
-const maxKept = 1 << 20
+const maxKept = 8 << 20
 
 var pool = sync.Pool{New: func() any { return new(scratch) }}
 
@@ -132,7 +131,7 @@ func (s *scratch) release() {
 	for i := range s.views {
 		kept = max(kept, cap(s.views[i].text), 4*cap(s.views[i].start))
 	}
-	kept = max(kept, 4*cap(s.cuts[0]), 4*cap(s.cuts[1]), 12*cap(s.syms), 24*cap(s.items), 8*cap(s.heap))
+	kept = max(kept, 4*cap(s.cuts[0]), 4*cap(s.cuts[1]), 12*cap(s.syms), 24*cap(s.items), 8*cap(s.queue.nodes))
 	if kept <= maxKept {
 		pool.Put(s)
 	}
