@@ -14,8 +14,8 @@ const (
 		"ꓮAꓐBꓚCꓓDꓰEꓝFꓖGꓧHꓲIꓙJꓗKꓡLꓟMꓠNꓳOꓑPꓣRꓢSꓔTꓴUꓦVꓪWꓫXꓬYꓜZ" + // Lisu
 		"𐐄O𐐬o𐐽c𐑈s𐓂O𐓪o" // Deseret, Osage
 	// Phonetic and other Latin letters that pass for plain ones, small capitals first.
-	latinPairs = "ᴀaʙbᴄcᴅdᴇeꜰfɢgʜhɪiᴊjᴋkʟlᴍmɴnᴏoᴘpꞯqʀrꜱsᴛtᴜuᴠvᴡwʏyᴢz" +
-		"ɑaɡgɩiƅbƍdƖlꙅsꜝiɋqɐaɔcǝeɟfɥhıiɾrʞkɯmɹrʇtʌvʍwʎy"
+	smallPairs = "ᴀaʙbᴄcᴅdᴇeꜰfɢgʜhɪiᴊjᴋkʟlᴍmɴnᴏoᴘpꞯqʀrꜱsᴛtᴜuᴠvᴡwʏyᴢz"
+	latinPairs = "ɑaɡgɩiƅbƍdƖlꙅsꜝiɋqɐaɔcǝeɟfɥhıiɾrʞkɯmɹrʇtʌvʍwʎy"
 	// From Latin into a word that is otherwise Cyrillic or Greek.
 	toCyrillicPairs = "aаeеoоpрcсyуxхsѕiіjјhһkкmмtтbвnпAАBВEЕKКMМHНOОPРCСTТYУXХSЅIІJЈ"
 	toGreekPairs    = "aαoοpρvνuυiιkκtτyγnηwωxχeεAΑBΒEΕZΖHΗIΙKΚMΜNΝOΟPΡTΤYΥXΧ"
@@ -39,8 +39,9 @@ func pairs(lists ...string) map[rune]rune {
 }
 
 var (
-	toLatin    = pairs(cyrillicPairs, greekPairs, otherPairs)
-	fromLatin  = pairs(latinPairs)
-	toCyrillic = pairs(toCyrillicPairs)
-	toGreek    = pairs(toGreekPairs)
+	toLatin       = pairs(cyrillicPairs, greekPairs, otherPairs)
+	smallCapitals = pairs(smallPairs)
+	fromLatin     = pairs(smallPairs, latinPairs)
+	toCyrillic    = pairs(toCyrillicPairs)
+	toGreek       = pairs(toGreekPairs)
 )

@@ -56,10 +56,23 @@ func (in *Inspector) entity(s []atom) int {
 	for _, a := range s[:n] {
 		in.scratch = append(in.scratch, byte(a.r))
 	}
-	ref := string(in.scratch)
-	out := html.UnescapeString(ref)
-	if out == ref {
-		return 0
+	out := ""
+	switch string(in.scratch) { // spares the common ones two allocations
+	case "&nbsp;":
+		out = "\u00a0"
+	case "&amp;":
+		out = "&"
+	case "&lt;":
+		out = "<"
+	case "&gt;":
+		out = ">"
+	case "&quot;":
+		out = "\""
+	default:
+		ref := string(in.scratch)
+		if out = html.UnescapeString(ref); out == ref {
+			return 0
+		}
 	}
 	// Without a semicolon letters may follow the number.
 	if s[1].r == '#' && s[n-1].r != ';' {

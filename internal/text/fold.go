@@ -1,6 +1,7 @@
 package text
 
 import (
+	"math/bits"
 	"unicode"
 	"unicode/utf8"
 
@@ -125,11 +126,18 @@ func (in *Inspector) nfkc(cluster []atom) ([]byte, int) {
 		}
 		in.scratch = utf8.AppendRune(in.scratch, a.r)
 	}
-	if norm.NFKC.IsNormal(in.scratch) {
+	if norm.NFKC.QuickSpan(in.scratch) == len(in.scratch) {
 		return nil, 0
+	}
+	// Most compatibility letters stand for one ASCII letter, which composes with nothing here; Append would allocate.
+	if d := norm.NFKC.Properties(in.scratch).Decomposition(); len(cluster) == 1 && len(d) == 1 && d[0] < utf8.RuneSelf {
+		return d, 1
 	}
 	in.normal = norm.NFKC.Append(in.normal[:0], in.scratch...)
 	count := utf8.RuneCount(in.normal)
+	if string(in.normal) == string(in.scratch) {
+		return nil, 0
+	}
 	if count == 0 || count > maxExpand*len(cluster) {
 		return nil, 0
 	}
@@ -180,7 +188,7 @@ func (in *Inspector) word(w []atom) {
 	var (
 		count                       [16]int // letters by script, ASCII under latinScript
 		letters, marks, latinMarks  int
-		accents, small, mapped, big int // Latin with accents; fromLatin; foreign in toLatin; marks in a row
+		accents, small, mapped, big int // Latin with accents; small capitals; foreign in toLatin; marks in a row
 		row, overlay                int
 	)
 	base := false
@@ -206,7 +214,9 @@ func (in *Inspector) word(w []atom) {
 		}
 		_, isSmall := fromLatin[a.r]
 		if isSmall {
-			small++
+			if _, ok := smallCapitals[a.r]; ok {
+				small++
+			}
 			s = latinScript
 		}
 		if _, ok := toLatin[a.r]; ok {
@@ -220,8 +230,8 @@ func (in *Inspector) word(w []atom) {
 	}
 	start, end := w[0].start, w[len(w)-1].end
 	strip := letters > 0 && (latinMarks >= 3 && 2*latinMarks >= letters || big >= 4) ||
-		letters >= 2 && overlay > 0 && 2*overlay+1 >= letters
-	plain := letters >= 5 && 5*accents >= 4*letters
+		overlay >= 2 && 2*overlay >= letters
+	plain := letters >= 5 && 5*accents >= 4*letters && in.readable(w)
 	lat, cyr, grk, other := count[latinScript], count[cyrillicScript], count[greekScript], count[lookalikeScript]
 	foreign := cyr + grk + other
 	var table map[rune]rune
@@ -299,6 +309,19 @@ func (in *Inspector) covers(w []atom, table map[rune]rune) bool {
 // greekEdge reports whether the word's only Greek letter is its first or last.
 func greekEdge(w []atom) bool {
 	return scriptOf(w[0].r) == greekScript || scriptOf(w[len(w)-1].r) == greekScript
+}
+
+// readable reports whether a Latin word without its accents has the shape of a word and is not one letter over and over.
+func (in *Inspector) readable(w []atom) bool {
+	in.scratch = in.scratch[:0]
+	set := uint32(0)
+	for _, a := range w {
+		if r := in.bare(a.r); isASCIILetter(r) {
+			in.scratch = append(in.scratch, byte(r))
+			set |= 1 << ((byte(r) | 0x20) - 'a')
+		}
+	}
+	return wordlike(in.scratch) && bits.OnesCount32(set) >= 4
 }
 
 // bare returns a Latin letter without its accents.

@@ -114,7 +114,12 @@ func (in *Inspector) invisible() {
 				in.material[Control]++
 				k++
 			case r < 0xa0:
-				in.hide(Control, a, inWord, 0.05)
+				if inWord && r >= 0x80 {
+					in.note(Control, a.start, a.end, 1, 0.1) // text that went through the wrong code page
+					in.material[Control]++
+				} else {
+					in.hide(Control, a, inWord, 0.05)
+				}
 				k++
 			case r > 0xe0000 && r <= cancelTag:
 				k = in.tags(src, k, j, next)
@@ -146,7 +151,7 @@ func (in *Inspector) invisible() {
 					in.put(a)
 				case r == softHyphen:
 					factor := 0.0
-					if len(in.dst)-shy <= 1 {
+					if len(in.dst)-shy == 1 {
 						factor = 1 // hyphenation leaves two letters at least
 					}
 					shy = len(in.dst)

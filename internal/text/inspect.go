@@ -70,9 +70,9 @@ func (in *Inspector) Inspect(segment string) Result {
 	}
 	switch v := res.Undone; {
 	case v != nil:
-		res.Decoded = in.payloads(res.Decoded, v.Text, v.Original, maxDepth)
+		res.Decoded = in.payloads(res.Decoded, v.Text, triage(v.Text), v.Original, maxDepth)
 	case t&(hasRun|hasCodes) != 0:
-		res.Decoded = in.payloads(res.Decoded, segment, func(s, e int) Range { return Range{s, e} }, maxDepth)
+		res.Decoded = in.payloads(res.Decoded, segment, t, func(s, e int) Range { return Range{s, e} }, maxDepth)
 	}
 	in.tidy()
 	if len(in.findings) > 0 {

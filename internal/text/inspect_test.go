@@ -174,7 +174,7 @@ var disguises = []struct {
 		return strings.NewReplacer("e", "е", "o", "о", "a", "а", "p", "р", "i", "і", "s", "ѕ").Replace(s)
 	}},
 	{"Greek", Homoglyph, func(s string) string { return strings.NewReplacer("o", "ο", "v", "ν", "u", "υ").Replace(s) }},
-	{"small capitals", Homoglyph, translate(latinPairs[:strings.Index(latinPairs, "ɑ")])},
+	{"small capitals", Homoglyph, translate(smallPairs)},
 	{"fullwidth", Compat, func(s string) string { return offset(s, 'Ａ', 'ａ') }},
 	{"circled", Compat, func(s string) string { return offset(s, 'Ⓐ', 'ⓐ') }},
 	{"parenthesised", Compat, func(s string) string { return offset(s, 'A', 0x249c) }},
@@ -440,7 +440,7 @@ func TestNames(t *testing.T) {
 
 // The table of look-alikes must have letters on both sides, each once, in pairs.
 func TestConfusables(t *testing.T) {
-	for _, list := range []string{cyrillicPairs, greekPairs, otherPairs, latinPairs, toCyrillicPairs, toGreekPairs} {
+	for _, list := range []string{cyrillicPairs, greekPairs, otherPairs, smallPairs, latinPairs, toCyrillicPairs, toGreekPairs} {
 		rs := []rune(list)
 		if len(rs)%2 != 0 {
 			t.Fatalf("odd number of characters in %q", list)

@@ -1,6 +1,9 @@
 package text
 
-import "unicode/utf8"
+import (
+	"slices"
+	"unicode/utf8"
+)
 
 // wrapAt is the length from which a line of base64 or hexadecimal continues on the next: encoders wrap at 60 to 76.
 const wrapAt = 32
@@ -25,9 +28,8 @@ type payload struct {
 }
 
 // payloads appends a view for each encoded text in s, itself undone and searched to the given depth. origin maps ranges of
-// s to the segment.
-func (in *Inspector) payloads(views []View, s string, origin func(start, end int) Range, depth int) []View {
-	t := triage(s)
+// s to the segment; t is what triage says of s.
+func (in *Inspector) payloads(views []View, s string, t trigger, origin func(start, end int) Range, depth int) []View {
 	if depth == 0 || t&(hasRun|hasCodes) == 0 {
 		return views
 	}
@@ -74,7 +76,7 @@ func (in *Inspector) payloads(views []View, s string, origin func(start, end int
 				views = append(views, *h)
 			}
 		}
-		views = in.payloads(views, v.Text, v.Original, depth-1)
+		views = in.payloads(views, v.Text, triage(v.Text), v.Original, depth-1)
 	}
 	return views
 }
@@ -126,7 +128,7 @@ func (in *Inspector) run(found []payload, chars []byte, pos []int32) []payload {
 	if p, ok := decodeBinary(chars, pos); ok {
 		return append(found, p)
 	}
-	if p, ok := decodeBase64(chars, pos); ok {
+	if p, ok := in.decodeBase64(chars, pos); ok {
 		return append(found, p)
 	}
 	// Perhaps the payload is a part of a path or an identifier.
@@ -138,7 +140,7 @@ func (in *Inspector) run(found []payload, chars []byte, pos []int32) []payload {
 		if j-i >= minPayload && j-i < len(chars) {
 			if p, ok := decodeHex(chars[i:j], pos[i:j]); ok {
 				found = append(found, p)
-			} else if p, ok := decodeBase64(chars[i:j], pos[i:j]); ok {
+			} else if p, ok := in.decodeBase64(chars[i:j], pos[i:j]); ok {
 				found = append(found, p)
 			}
 		}
@@ -157,11 +159,19 @@ func decodeHex(c []byte, pos []int32) (payload, bool) {
 		}
 	}
 	p := payload{kind: Hex}
+	digits := 0
 	for i := 0; i+1 < len(c); i += 2 {
+		digits += int(classes[c[i]]&digit+classes[c[i+1]]&digit) / digit
 		p.bytes = append(p.bytes, byte(unhex(rune(c[i]))<<4|unhex(rune(c[i+1]))))
-		p.at = append(p.at, Range{int(pos[i]), int(pos[i+1]) + 1})
 	}
-	return p, prose(p.bytes) > 0
+	q := prose(p.bytes)
+	if q == 0 || q == 1 && digits == 2*len(p.bytes) && digits < 48 {
+		return p, false // a long number
+	}
+	for i := range p.bytes {
+		p.at = append(p.at, Range{int(pos[2*i]), int(pos[2*i+1]) + 1})
+	}
+	return p, true
 }
 
 func decodeBinary(c []byte, pos []int32) (payload, bool) {
@@ -183,49 +193,60 @@ func decodeBinary(c []byte, pos []int32) (payload, bool) {
 }
 
 // decodeBase64 tries the four alignments: what stands directly before a payload, or a cut through it, shifts it.
-func decodeBase64(c []byte, pos []int32) (payload, bool) {
+func (in *Inspector) decodeBase64(c []byte, pos []int32) (payload, bool) {
 	for phase := range 4 {
 		if len(c)-phase < minPayload-4 {
 			break
 		}
-		p := payload{kind: Base64}
-		acc, bits := 0, 0
+		in.normal = in.normal[:0]
+		acc, bits, bad := 0, 0, 0
 		for i := phase; i < len(c); i++ {
 			acc = acc<<6 | int(base64Values[c[i]])
 			if bits += 6; bits >= 8 {
 				bits -= 8
-				p.bytes = append(p.bytes, byte(acc>>bits))
-				p.at = append(p.at, Range{int(pos[i-1]), int(pos[i]) + 1})
+				b := byte(acc >> bits)
+				if b < ' ' && b != '\n' && b != '\t' && b != '\r' && b != 0 {
+					if bad++; bad > 4+(i-phase)/32 {
+						break // controls: no text
+					}
+				}
+				in.normal = append(in.normal, b)
 				acc &= 1<<bits - 1
 			}
 		}
-		p.narrow()
-		if q := prose(p.bytes); q == 2 || q == 1 && phase == 0 {
-			return p, true
+		p := payload{kind: Base64, bytes: in.normal}
+		step := p.narrow()
+		if q := prose(p.bytes); q == 0 || q == 1 && phase != 0 {
+			continue
 		}
+		p.bytes = slices.Clone(p.bytes)
+		for i := range p.bytes {
+			// Byte k of a payload comes from characters k·4/3 and the next.
+			first, last := i*step, i*step+step-1
+			p.at = append(p.at, Range{int(pos[phase+first*4/3]), int(pos[phase+last*4/3+1]) + 1})
+		}
+		return p, true
 	}
 	return payload{}, false
 }
 
-// narrow turns UTF-16, little endian and within ASCII for the most part, to bytes: PowerShell encodes so.
-func (p *payload) narrow() {
+// narrow turns UTF-16, little endian and within ASCII, to bytes: PowerShell encodes so. It returns how many bytes each of
+// the result came from.
+func (p *payload) narrow() int {
 	zero := 0
 	for i := 1; i < len(p.bytes); i += 2 {
 		if p.bytes[i] == 0 {
 			zero++
 		}
 	}
-	if len(p.bytes) < 16 || 5*zero < 2*len(p.bytes) {
-		return
+	if len(p.bytes) < 16 || zero < len(p.bytes)/2 {
+		return 1
 	}
-	n := 0
-	for i := 0; i+1 < len(p.bytes); i += 2 {
-		if p.bytes[i+1] == 0 {
-			p.bytes[n], p.at[n] = p.bytes[i], Range{p.at[i].Start, p.at[i+1].End}
-			n++
-		}
+	for i := 0; i < len(p.bytes)/2; i++ {
+		p.bytes[i] = p.bytes[2*i]
 	}
-	p.bytes, p.at = p.bytes[:n], p.at[:n]
+	p.bytes = p.bytes[:len(p.bytes)/2]
+	return 2
 }
 
 // codes finds lists of at least eight character codes in the given base that make words.

@@ -105,7 +105,7 @@ func (in *Inspector) join(run []atom, n, gap int) bool {
 	}
 	in.scratch = in.scratch[:0]
 	pairs, good, letters, order, longest, latin := 0, 0, 0, 0, 0, 0
-	vowel, set := false, uint32(0)
+	vowel, cjk, set := false, false, uint32(0)
 	measure := func() {
 		p, g, v := shape(in.scratch)
 		pairs, good, vowel = pairs+p, good+g, vowel || v
@@ -136,6 +136,8 @@ func (in *Inspector) join(run []atom, n, gap int) bool {
 			in.scratch = append(in.scratch, byte(a.r))
 			set |= 1 << ((byte(a.r) | 0x20) - 'a')
 			latin++
+		case scriptOf(a.r) == cjkScript:
+			cjk = true
 		case a.r < 0x80 && leetLetters[byte(a.r)] != 0:
 			in.scratch = append(in.scratch, leetLetters[byte(a.r)])
 		default:
@@ -152,6 +154,8 @@ func (in *Inspector) join(run []atom, n, gap int) bool {
 		return false
 	case longest < 5 && sep == '.':
 		return false // U.S.S.R.
+	case cjk:
+		return false // written one by one anyway
 	}
 	if latin >= 8 && bits.OnesCount32(set) < 5 {
 		return false // A C G T
@@ -250,14 +254,21 @@ func (in *Inspector) unleet(w []atom) (subs, strength int) {
 	if len(w) < 2 || len(w) > maxWord {
 		return 0, 0
 	}
-	letters, upper, inner, open, hex, other := 0, 0, 0, 0, 0, 0
+	letters, upper, hex, other := 0, 0, 0, 0
+	groups, inner := 0, 0 // runs of digits before a letter; those of them after one
+	open := -1            // where the run of digits at hand began
 	for i, a := range w {
 		c := byte(a.r)
 		switch cl := classes[c]; {
 		case cl&letter != 0:
 			letters++
-			inner += open // digits that have letters on both sides
-			open = 0
+			if open >= 0 {
+				groups++
+				if open > 0 {
+					inner++
+				}
+				open = -1
+			}
 			if c < 'a' {
 				upper++
 			}
@@ -265,8 +276,11 @@ func (in *Inspector) unleet(w []atom) (subs, strength int) {
 			return 0, 0 // 2 and 6 stand for nothing
 		default:
 			subs++
-			if i > 0 && classes[w[i-1].r]&letter != 0 {
-				open++
+			if open < 0 {
+				open = i
+			}
+			if c == '@' && (i == 0 || i > 3) {
+				return 0, 0 // an address, a mention
 			}
 			if c != '0' && c != '3' {
 				other++
@@ -280,6 +294,8 @@ func (in *Inspector) unleet(w []atom) (subs, strength int) {
 	switch {
 	case subs == 0 || letters == 0 || hex == len(w) && len(w) > 5:
 		return 0, 0
+	case open < 0 && groups == 1 && inner == 0 && letters == 1:
+		return 0, 0 // 10m
 	case upper != 0 && upper != letters && !(upper == 1 && first):
 		return 0, 0
 	case subs > letters+1:
@@ -309,9 +325,9 @@ func (in *Inspector) unleet(w []atom) (subs, strength int) {
 	if !found {
 		return 0, 0
 	}
-	last := classes[w[len(w)-1].r]&letter != 0
+
 	switch {
-	case len(w) >= 5 && letters > subs && inner >= 1 && subs >= 2 && (inner >= 2 || last || letters >= 4):
+	case len(w) >= 5 && letters >= subs && inner >= 1 && groups >= 2:
 		return subs, 2
 	case len(w) >= 6 && inner == 1 && subs == 1 && other == 0:
 		return subs, 2
@@ -329,7 +345,7 @@ func (in *Inspector) markup() {
 			i++
 			continue
 		}
-		j, comments, empty := i, 0, 0
+		j, comments, empty, rich := i, 0, 0, false
 		open := false
 		for j < len(src) && src[j].r == '<' {
 			n, kind := tag(src[j:])
@@ -341,6 +357,8 @@ func (in *Inspector) markup() {
 				comments++
 			case tagOpen:
 				open = true
+			case tagRich:
+				open, rich = false, true
 			case tagClose:
 				if open {
 					empty++
@@ -349,7 +367,7 @@ func (in *Inspector) markup() {
 			}
 			j += n
 		}
-		if j == i || j == len(src) || !isLetter(src[j].r) {
+		if j == i || j == len(src) || !isLetter(src[j].r) || rich && comments+empty == 0 {
 			n := max(j-i, 1)
 			in.dst = append(in.dst, src[i:i+n]...)
 			i += n
@@ -377,6 +395,7 @@ const (
 	tagOpen = iota
 	tagClose
 	tagComment
+	tagRich // open, with attributes: icons and links, which do stand between words
 )
 
 // tag returns the length and kind of the comment or inline tag that s begins with, 0 if there is none or if the element
@@ -424,6 +443,9 @@ func tag(s []atom) (n, kind int) {
 	for i := p + k; i < min(len(s), maxTag); i++ {
 		switch s[i].r {
 		case '>':
+			if kind == tagOpen && i > p+k {
+				kind = tagRich
+			}
 			return i + 1, kind
 		case '<':
 			return 0, 0

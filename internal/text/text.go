@@ -7,8 +7,8 @@
 // [View] that maps every byte back to the original; encoded payloads come as views of their own. [Score] turns findings
 // into one number.
 //
-// Work is linear in the segment. Memory is at most 640 bytes per segment byte in the worst case found (see
-// TestMemoryBound), next to nothing for ordinary text, and an [Inspector] keeps no more than what its largest segment
+// Work is linear in the segment. Inspecting allocates at most 640 bytes per byte of a disguised segment, results included
+// (284 in the worst case found, TestMemoryBound), and nothing for plain text; an [Inspector] keeps what its largest segment
 // needed. Nothing here knows attack phrases, and nothing here decides: text that is concealed is not thereby hostile, and
 // disguises that keep the characters plain (synonyms, translation, ciphers, words split over lines) are not seen.
 //

@@ -74,9 +74,9 @@ func triage(s string) trigger {
 		digits int        // ASCII digits and other leet characters
 		last   script     // script of the last non-ASCII letter…
 		end    int        // …and where it ended
-		latin  int        // ASCII bytes and Latin letters
-		alien  int        // letters of scripts with Latin look-alikes
-		accent int        // consecutive accented letters
+
+		alien  int // letters of scripts with Latin look-alikes
+		accent int // consecutive accented letters
 	)
 	for i := 0; i < len(s); i++ {
 		b := s[i]
@@ -115,7 +115,7 @@ func triage(s string) trigger {
 			sc := scriptOf(r)
 			switch sc {
 			case latinScript:
-				latin++
+
 				if end == i {
 					accent++
 				} else {
@@ -149,7 +149,7 @@ func triage(s string) trigger {
 	if alien > 0 && len(s) > 6*alien {
 		t |= hasFold // perhaps words wholly of look-alikes
 	}
-	_ = latin
+
 	return t
 }
 
