@@ -184,6 +184,7 @@ func (s *screener) verdict(p Policy, ch Channel, final bool) (Verdict, error) {
 
 	// p-values of what the policy looks at.
 	smallest, used, all := 1.0, 0, true
+	v.Signals = make([]Signal, 0, len(r.Signals)+1+len(s.watchers))
 	for i := range r.Signals {
 		sig := &r.Signals[i]
 		score, pv := sig.LogOdds, sig.PValue

@@ -187,7 +187,7 @@ func (c *Codebook) table(score int, channel string, stratum int) *table {
 // p ≤ rate are the same test, and the number n of clean documents behind it. A
 // rate below 1/(n+1) cannot be promised and is an error that wraps [ErrRate].
 func (c *Codebook) Threshold(channel string, tokens int, rate float64) (logOdds float64, n int, err error) {
-	return c.SignalThreshold(Composite, channel, tokens, rate)
+	return c.threshold(c.scores()-1, channel, tokens, rate)
 }
 
 // SignalThreshold is [Codebook.Threshold] for the log-odds of one signal, for
@@ -202,6 +202,11 @@ func (c *Codebook) SignalThreshold(signal, channel string, tokens int, rate floa
 	if score < 0 {
 		return 0, 0, fmt.Errorf("codebook: threshold: no signal %.80q", signal)
 	}
+	return c.threshold(score, channel, tokens, rate)
+}
+
+// threshold is SignalThreshold for the score of that index.
+func (c *Codebook) threshold(score int, channel string, tokens int, rate float64) (logOdds float64, n int, err error) {
 	if !(rate > 0 && rate <= 1) {
 		return 0, 0, fmt.Errorf("codebook: threshold: %w: rate %v, want above 0 and at most 1", ErrRate, rate)
 	}
