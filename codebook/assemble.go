@@ -2,6 +2,7 @@ package codebook
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -266,7 +267,7 @@ func (f *fitter) calibrate(c *Codebook, evidence [][]Evidence) error {
 		}
 	}
 	if len(docs) == 0 {
-		return ErrTooFew
+		return fmt.Errorf("%w: no clean document is for thresholds", ErrTooFew)
 	}
 	c.tables = tabulate(docs, c.scores(), f.opt.MinCell)
 

@@ -518,7 +518,7 @@ func TestDensity(t *testing.T) {
 		last := math.Inf(-1)
 		var area, pl float64
 		reach := 40 / min(f.slope[0], f.slope[1])
-		const steps = 200000
+		const steps = 20000
 		h := (f.x[m] - f.x[0] + 2*reach) / steps
 		for i := range steps + 1 {
 			x := f.x[0] - reach + float64(i)*h
