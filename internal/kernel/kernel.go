@@ -22,6 +22,8 @@ package kernel
 
 import "fmt"
 
+//go:generate sh -c "cd _asm && go run . matrix > ../matrix_amd64.s && go run . vector > ../vector_amd64.s"
+
 // implementation names one way to run this package, in order of preference: a
 // higher one is faster.
 type implementation uint8

@@ -20,8 +20,8 @@ type operation struct {
 	// cancels: want is a sum of products whose terms may cancel. The same over the
 	// absolute values of the buffers is then what the error is measured by.
 	cancels bool
-	// bound of the NMSE, beside it the largest that was observed over lengths 0 to
-	// 257 in all implementations.
+	// bound of the NMSE; beside each is the largest that TestVectorOperations observed
+	// in any implementation.
 	bound float64
 }
 
@@ -42,13 +42,13 @@ func strided(n int) int { return (testRows-1)*(n+3) + n }
 
 var operations = []operation{
 	{
-		name: "Dot", outs: 1, cancels: true, bound: 1e-13,
+		name: "Dot", outs: 1, cancels: true, bound: 1e-13, // 1.4e-14
 		lens: func(n int) []int { return []int{1, n, n} },
 		run:  func(b [][]float32) { b[0][0] = Dot(b[1], b[2]) },
 		want: func(b [][]float64) { b[0][0] = dot64(b[1], b[2]) },
 	},
 	{
-		name: "DotRows", outs: 1, cancels: true, bound: 1e-13,
+		name: "DotRows", outs: 1, cancels: true, bound: 1e-13, // 3.6e-15
 		lens: func(n int) []int { return []int{testRows, n, strided(n)} },
 		run:  func(b [][]float32) { DotRows(b[0], b[1], b[2], len(b[1])+3) },
 		want: func(b [][]float64) {
@@ -59,7 +59,7 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "Axpy", outs: 1, cancels: true, bound: 1e-13,
+		name: "Axpy", outs: 1, cancels: true, bound: 1e-13, // 2.7e-15
 		lens: func(n int) []int { return []int{n, n, 1} },
 		run:  func(b [][]float32) { Axpy(b[0], b[2][0], b[1]) },
 		want: func(b [][]float64) {
@@ -69,7 +69,7 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "AxpyRows", outs: 1, cancels: true, bound: 1e-13,
+		name: "AxpyRows", outs: 1, cancels: true, bound: 1e-13, // 6.3e-15
 		lens: func(n int) []int { return []int{n, testRows, strided(n)} },
 		run:  func(b [][]float32) { AxpyRows(b[0], b[1], b[2], len(b[0])+3) },
 		want: func(b [][]float64) {
@@ -82,7 +82,7 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "Add", outs: 1, cancels: true, bound: 1e-13,
+		name: "Add", outs: 1, cancels: true, bound: 1e-13, // 2.2e-15
 		lens: equalLens(2),
 		run:  func(b [][]float32) { Add(b[0], b[1]) },
 		want: func(b [][]float64) {
@@ -92,7 +92,7 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "RMSNorm", outs: 1, bound: 1e-13,
+		name: "RMSNorm", outs: 1, bound: 1e-13, // 1.5e-14
 		lens: equalLens(3),
 		run:  func(b [][]float32) { RMSNorm(b[0], b[1], b[2], 1e-5) },
 		want: func(b [][]float64) {
@@ -103,7 +103,7 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "Softmax", outs: 1, bound: 1e-13,
+		name: "Softmax", outs: 1, bound: 1e-13, // 5.9e-14
 		lens: equalLens(1),
 		run:  func(b [][]float32) { Softmax(b[0]) },
 		want: func(b [][]float64) {
@@ -121,7 +121,7 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "SwiGLU", outs: 1, bound: 1e-13,
+		name: "SwiGLU", outs: 1, bound: 1e-13, // 1.6e-14
 		lens: equalLens(3),
 		run:  func(b [][]float32) { SwiGLU(b[0], b[1], b[2]) },
 		want: func(b [][]float64) {
@@ -131,7 +131,7 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "Rope", outs: 1, cancels: true, bound: 1e-13,
+		name: "Rope", outs: 1, cancels: true, bound: 1e-13, // 9.2e-15
 		lens: func(n int) []int { return []int{2 * n, n, n} },
 		run:  func(b [][]float32) { Rope(b[0], b[1], b[2]) },
 		want: func(b [][]float64) {
