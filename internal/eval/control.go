@@ -50,10 +50,24 @@ const minWindows = 2
 
 // appendWords appends the lower-cased words of text: runs of letters, marks,
 // digits and underscores; each character of a script that is written without
-// spaces is a word of its own.
-func appendWords(words []string, text string) []string {
+// spaces is a word of its own. It appends to starts the index in words of the
+// first word of each stretch between white space, which is what windows count;
+// a stretch of windowWords words and more is cut, so that a text without spaces
+// has windows too.
+func appendWords(words []string, starts []int, text string) ([]string, []int) {
 	text = strings.ToLower(text)
 	start := -1
+	stretch := len(words) // the stretch's first word
+	open := false         // the stretch is in starts
+	add := func(w string) {
+		if len(words)-stretch == windowWords {
+			stretch, open = len(words), false
+		}
+		if !open {
+			starts, open = append(starts, stretch), true
+		}
+		words = append(words, w)
+	}
 	for i, r := range text {
 		alone := unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar)
 		inWord := !alone && (r == '_' || unicode.IsLetter(r) || unicode.IsMark(r) || unicode.IsDigit(r))
@@ -61,28 +75,41 @@ func appendWords(words []string, text string) []string {
 		case inWord && start < 0:
 			start = i
 		case !inWord && start >= 0:
-			words = append(words, text[start:i])
+			add(text[start:i])
 			start = -1
 		}
-		if alone {
-			words = append(words, string(r))
+		switch {
+		case alone:
+			add(string(r))
+		case unicode.IsSpace(r):
+			if !open { // a stretch without a word counts too
+				starts = append(starts, len(words))
+			}
+			stretch, open = len(words), false
 		}
 	}
 	if start >= 0 {
-		words = append(words, text[start:])
+		add(text[start:])
 	}
-	return words
+	return words, starts
 }
 
-// eachWindow calls f with the bounds of each window over n words; the last one
-// ends with the text. No words are one empty window.
-func eachWindow(n int, f func(from, to int)) {
+// eachWindow calls f with the bounds, in words, of each window over stretches
+// that begin at starts; the last one ends with the text. No words are one
+// empty window.
+func eachWindow(starts []int, words int, f func(from, to int)) {
+	at := func(stretch int) int {
+		if stretch < len(starts) {
+			return starts[stretch]
+		}
+		return words
+	}
 	for from := 0; ; from += windowStride {
-		if from+windowWords >= n {
-			f(max(0, n-windowWords), n)
+		if from+windowWords >= len(starts) {
+			f(at(max(0, len(starts)-windowWords)), words)
 			return
 		}
-		f(from, from+windowWords)
+		f(at(from), at(from+windowWords))
 	}
 }
 
@@ -96,10 +123,11 @@ func newVocabulary(texts []Text) *vocabulary {
 	window := 0
 	count := map[string]seen{}
 	var words []string
+	var starts []int
 	var order []string // by first appearance: features do not depend on map order
 	for _, t := range texts {
-		words = appendWords(words[:0], t.Text)
-		eachWindow(len(words), func(from, to int) {
+		words, starts = appendWords(words[:0], starts[:0], t.Text)
+		eachWindow(starts, len(words), func(from, to int) {
 			window++
 			for _, w := range words[from:to] {
 				s, ok := count[w]
@@ -123,9 +151,9 @@ func newVocabulary(texts []Text) *vocabulary {
 	var pairOrder [][2]int32
 	var ids []int32
 	for _, t := range texts {
-		words = appendWords(words[:0], t.Text)
+		words, starts = appendWords(words[:0], starts[:0], t.Text)
 		ids = v.appendIDs(ids[:0], words)
-		eachWindow(len(ids), func(from, to int) {
+		eachWindow(starts, len(ids), func(from, to int) {
 			window++
 			for i := from; i+1 < to; i++ {
 				p := [2]int32{ids[i], ids[i+1]}
@@ -167,10 +195,10 @@ func (v *vocabulary) appendIDs(ids []int32, words []string) []int32 {
 // windows calls f with the features of each window of text, sorted, one entry
 // an occurrence. f does not keep them.
 func (v *vocabulary) windows(text string, f func(features []int32)) {
-	words := appendWords(nil, text)
+	words, starts := appendWords(nil, nil, text)
 	ids := v.appendIDs(make([]int32, 0, len(words)), words)
 	var features []int32
-	eachWindow(len(ids), func(from, to int) {
+	eachWindow(starts, len(ids), func(from, to int) {
 		features = features[:0]
 		for i := from; i < to; i++ {
 			if ids[i] < 0 {
@@ -270,7 +298,8 @@ func TrainTFIDF(texts []Text) (Control, error) {
 	m := &tfidf{v: v, idf: make([]float64, v.size)}
 	n := 0
 	for _, t := range texts {
-		eachWindow(len(appendWords(nil, t.Text)), func(int, int) { n++ })
+		words, starts := appendWords(nil, nil, t.Text)
+		eachWindow(starts, len(words), func(int, int) { n++ })
 	}
 	for f, df := range v.df {
 		m.idf[f] = 1 + math.Log(float64(1+n)/float64(1+df))
