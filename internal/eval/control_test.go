@@ -118,7 +118,7 @@ func TestControlsOnSharedData(t *testing.T) {
 	var scored []Scored
 	var other []float64
 	for _, r := range sharedRows(t, "dev", *perSource) {
-		words, _ := appendWords(nil, nil, r.Text)
+		words, _ := appendWords(nil, nil, r.Text, 1)
 		scored = append(scored, Scored{
 			ID: r.ID, Label: r.Label, Kind: r.Kind, Source: r.Source, Lang: r.Lang, Apart: r.apart(),
 			Score: tfidf.Score(r.Text), PValue: math.NaN(), Tokens: len(words),
@@ -222,7 +222,7 @@ func TestWords(t *testing.T) {
 		{"", "", nil},
 		{strings.Repeat("xy.", windowWords+1), strings.TrimSpace(strings.Repeat("xy ", windowWords+1)), []int{0, windowWords}},
 	} {
-		words, starts := appendWords(nil, nil, c.text)
+		words, starts := appendWords(nil, nil, c.text, 2)
 		if got := strings.Join(words, " "); got != c.words || !slices.Equal(starts, c.starts) {
 			t.Errorf("appendWords(%q) = %q, %v, want %q, %v", c.text, got, starts, c.words, c.starts)
 		}
