@@ -239,7 +239,7 @@ func TrainNaiveBayes(texts []Text) (Control, error) {
 	if !bothClasses(texts) {
 		return nil, ErrOneClass
 	}
-	v := newVocabulary(texts, 1)  // "i" and "a" help it: AUC 0.879 against 0.843
+	v := newVocabulary(texts, 1) 
 	var windows, total [2]float64 // by class: benign, attack
 	count := [2][]float64{make([]float64, v.size), make([]float64, v.size)}
 	for _, t := range texts {
@@ -286,11 +286,10 @@ type tfidf struct {
 }
 
 // inverseL2 is the C of scikit-learn's LogisticRegression: the summed log-loss
-// weighs C times as much as half the squared norm of the weights. With 400 rows
-// a source, scored on sources that neither saw, C = 1 gives AUC 0.880 and finds
-// 0.28 of the attacks at 1 % false alarms; C = 10 0.871 and 0.31, and with
-// balanced classes and without one-letter words 0.868 and 0.35: the harder bar
-// where it matters. TestControlsOnSharedData with -persource 400, 2026-11-24.
+// weighs C times as much as half the squared norm of the weights. As it stands,
+// with 400 rows a source and scored on sources that neither saw, AUC is 0.840
+// and TPR at 1 % false alarms 0.239 (naive Bayes 0.862, 0.184):
+// TestControlsOnSharedData with -persource 400, 2026-11-24.
 const inverseL2 = 10.0
 
 // TrainTFIDF trains L2-regularised logistic regression on the TF-IDF of words
