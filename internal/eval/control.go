@@ -239,7 +239,7 @@ func TrainNaiveBayes(texts []Text) (Control, error) {
 	if !bothClasses(texts) {
 		return nil, ErrOneClass
 	}
-	v := newVocabulary(texts, 1) 
+	v := newVocabulary(texts, 1)
 	var windows, total [2]float64 // by class: benign, attack
 	count := [2][]float64{make([]float64, v.size), make([]float64, v.size)}
 	for _, t := range texts {
