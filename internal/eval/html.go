@@ -301,7 +301,11 @@ func (r Report) drawHistogram(s int) string {
 	for k, t := range r.Thresholds[s] {
 		if x := float64(t); x > low && x < high {
 			p.line(p.x(x), p.top, p.x(x), p.height-p.bottom, guide)
-			p.text(p.x(x)+3, p.top+10+12*float64(k), "start", faint, percent(r.Rates[k]))
+			at, anchor := p.x(x)+3, "start"
+			if at > p.width-60 {
+				at, anchor = at-6, "end"
+			}
+			p.text(at, p.top+10+12*float64(k), anchor, faint, percent(r.Rates[k]))
 		}
 	}
 	p.titles("score (log-odds)", "")
