@@ -25,6 +25,7 @@ type engine struct {
 	files    *reading.Files
 	reader   *reading.Reader
 	book     *codebook.Codebook
+	signals  []string // that the codebook reads
 	detector Detector
 }
 
@@ -141,6 +142,7 @@ func loadEngine(ctx context.Context, opt *Options) (_ *engine, err error) {
 		return nil, failure(ClassCodebook, op, err)
 	}
 	e.detector.Codebook = reading.Digest(book)
+	e.signals = e.book.Signals()
 	if e.detector.Model, err = e.files.ModelDigest(); err != nil {
 		return nil, failure(ClassModel, op, err)
 	}

@@ -50,8 +50,8 @@ type Options struct {
 	Policies map[Channel]Policy
 
 	// MaxBytes bounds a text; a longer one is refused with an error of class
-	// input. 0 means 16 MiB. Screening needs about 6 bytes of memory for each
-	// byte of text, see docs/architecture/firewall.md.
+	// input. 0 means 16 MiB. Screening needs about 4 bytes of memory for each
+	// byte of English, up to 11 at worst: see docs/architecture/firewall.md.
 	MaxBytes int
 
 	// Threads of the model's worker pool. 0 means GOMAXPROCS.

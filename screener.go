@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/alkimiadev/alknet-firewall/codebook"
 	"github.com/alkimiadev/alknet-firewall/internal/reading"
@@ -153,6 +154,9 @@ func (s *screener) verdict(p Policy, ch Channel, final bool) (Verdict, error) {
 	if len(s.raw.evidence) == 0 {
 		return Verdict{}, failure(ClassInput, "screen", reading.ErrNoTokens)
 	}
+	if err := s.checkSignals(p); err != nil {
+		return Verdict{}, err
+	}
 	found := s.scan.Findings()
 	s.extra[codebook.Concealment] = text.Score(found)
 	tokens := v.Coverage.Tokens
@@ -240,6 +244,21 @@ func (s *screener) verdict(p Policy, ch Channel, final bool) (Verdict, error) {
 		}
 	}
 	return v, nil
+}
+
+// checkSignals refuses a policy that names a signal nobody reads: a misspelt
+// name would never alarm.
+func (s *screener) checkSignals(p Policy) error {
+	for _, name := range p.Signals {
+		known := slices.Contains(s.e.signals, name)
+		for _, w := range s.watchers {
+			known = known || w.Reading().Name == name
+		}
+		if !known {
+			return failuref(ClassConfig, "screen", "policy %q: no alarm reads a signal %q; there are %s", p.Name, name, strings.Join(s.e.signals, ", "))
+		}
+	}
+	return nil
 }
 
 // minLogOdds stands in for "no evidence at all" where there is nothing to weigh.

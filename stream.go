@@ -10,8 +10,7 @@ import (
 )
 
 // A Stream screens a text while it comes in. It is an io.WriteCloser for one
-// goroutine; between the first Write and Close it holds one of the Firewall's
-// slots.
+// goroutine, and holds one of the Firewall's slots until End or Close.
 //
 // Write screens what is complete and can raise an alarm before the text ends:
 // [Stream.Alarmed]. The verdict of [Stream.End] is the one that Screen gives for
@@ -34,20 +33,25 @@ type Stream struct {
 
 // Stream begins a text. in.Text must be empty: the text comes through Write.
 // The context holds for the whole stream. The stream must be ended with End or
-// Close.
+// Close. On an error there is no stream; the sink is told of an unscreened text,
+// and its action is what the policy says for the error's class.
 func (f *Firewall) Stream(ctx context.Context, in Input) (*Stream, error) {
-	if in.Text != "" {
-		return nil, failuref(ClassInput, "begin stream", "the input has text already; write it to the stream")
+	begun := time.Now()
+	err := f.check(&in)
+	if err == nil && in.Text != "" {
+		err = failuref(ClassInput, "begin stream", "the input has text already; write it to the stream")
 	}
-	if err := f.check(&in); err != nil {
+	if err != nil {
+		_, err = f.unscreened(ctx, in, begun, err)
 		return nil, err
 	}
 	s, release, err := f.acquire(ctx)
 	if err != nil {
+		_, err = f.unscreened(ctx, in, begun, err)
 		return nil, err
 	}
 	s.begin(f.opt.Alarms, in.Channel)
-	return &Stream{f: f, ctx: ctx, in: in, begun: time.Now(), s: s, release: release}, nil
+	return &Stream{f: f, ctx: ctx, in: in, begun: begun, s: s, release: release}, nil
 }
 
 var errStreamEnded = errors.New("the stream has ended")

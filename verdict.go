@@ -87,7 +87,9 @@ type Verdict struct {
 	Calibration int
 
 	// Threshold is the log-odds from which the policy raises an alarm on a
-	// text of this channel and length.
+	// text of this channel and length. It decides alone when there was no second
+	// look, no alarm of the user's and every signal counts; otherwise the p-value
+	// does, which then is a union bound.
 	Threshold float64
 
 	Signals  []Signal
@@ -155,7 +157,7 @@ type Coverage struct {
 // Detector names what produced a verdict, so that it can be reproduced.
 type Detector struct {
 	Name     string `json:"name"`
-	Model    string `json:"model"`    // sha256 of the weights, hex
+	Model    string `json:"model"`    // sha256 of configuration and weights, hex
 	Revision string `json:"revision"` // commit or version of the weights
 	Codebook string `json:"codebook"` // sha256 of the codebook file, hex
 }

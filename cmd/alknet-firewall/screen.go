@@ -194,6 +194,7 @@ func screenLines(ctx context.Context, ui *tui, fw *firewall.Firewall, f screenFl
 		}
 		for i, res := range fw.ScreenBatch(ctx, ins) {
 			if bad[i] != nil {
+				// Not even a text: nothing that a policy could pass on.
 				res = firewall.Result{Verdict: firewall.Verdict{ID: ins[i].ID, Action: firewall.ActionBlock}, Err: bad[i]}
 			}
 			if res.Err != nil {

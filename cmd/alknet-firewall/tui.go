@@ -143,8 +143,8 @@ func (ui *tui) verdict(name, text string, v firewall.Verdict) {
 	if name != "" {
 		fmt.Fprintf(ui.out, "%s: ", printable(name))
 	}
-	fmt.Fprintf(ui.out, "%s  log-odds %+.2f  p-value %s of clean %s text (n = %d), alarm from %+.2f\n",
-		ui.paint(levelColor[v.Level], v.Level.String()), v.LogOdds, pValue(v), "comparable", v.Calibration, v.Threshold)
+	fmt.Fprintf(ui.out, "%s  log-odds %+.2f, p-value %s (share of %d comparable clean texts that score as high)\n",
+		ui.paint(levelColor[v.Level], v.Level.String()), v.LogOdds, pValue(v), v.Calibration)
 	for _, s := range v.Signals {
 		fmt.Fprintf(ui.out, "  %-12s %s  log-odds %+6.2f  p-value %.4f\n", s.Name, ui.paint(levelColor[s.Level], fmt.Sprintf("%-6s", s.Level)), s.Score, s.PValue)
 	}

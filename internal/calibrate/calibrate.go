@@ -159,7 +159,7 @@ func Run(ctx context.Context, files *reading.Files, rows Source, opt Options) (*
 }
 
 // Recalibrate sets the thresholds of an existing codebook anew from clean rows
-// alone; the basis and the densities stay. Rows that are labelled attack are an
+// alone, with or without a label; the basis and the densities stay. Rows that are labelled attack are an
 // error: thresholds must not be set on them.
 func Recalibrate(ctx context.Context, files *reading.Files, book *codebook.Codebook, rows Source, opt Options) (*codebook.Codebook, error) {
 	opt.Plan = book.Spec()
@@ -184,7 +184,8 @@ func Recalibrate(ctx context.Context, files *reading.Files, book *codebook.Codeb
 			if batch, end, failed = take(rows, group); failed != nil {
 				return codebook.Document{}, false
 			}
-			for _, r := range batch {
+			for i, r := range batch {
+				batch[i].Label = corpus.Benign // what the caller says of the whole file
 				if r.Label == corpus.Attack {
 					failed = fmt.Errorf("recalibrate: source %s, id %s is labelled attack; thresholds are set on clean text only", r.Source, r.ID)
 					return codebook.Document{}, false

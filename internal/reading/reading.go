@@ -170,11 +170,10 @@ type Scan struct {
 
 	bytes, tokens, windows, lost int
 	findings                     []text.Finding
-	dropped                      int
 }
 
-// maxFindings bounds what one text's verdict lists. Beyond it, findings are
-// counted in their predecessors' stead: see [Scan.Findings].
+// maxFindings bounds what one text's verdict lists. The kinds' weights saturate
+// long before, so that later ones would not change the score.
 const maxFindings = 1 << 10
 
 // NewScan returns a scan without a text.
@@ -188,7 +187,7 @@ func (s *Scan) Begin(visit func(Span)) {
 	s.second.reset(0)
 	s.lanes = 0
 	s.queue, s.ids, s.start, s.end = s.queue[:0], s.ids[:0], s.start[:0], s.end[:0]
-	s.bytes, s.tokens, s.windows, s.lost, s.dropped = 0, 0, 0, 0, 0
+	s.bytes, s.tokens, s.windows, s.lost = 0, 0, 0, 0
 	s.findings = s.findings[:0]
 }
 
@@ -230,8 +229,6 @@ func (s *Scan) Segment(segment string) error {
 		f.Range.End += base
 		if len(s.findings) < maxFindings {
 			s.findings = append(s.findings, f)
-		} else {
-			s.dropped++
 		}
 	}
 	if found.Undone == nil {
