@@ -123,27 +123,37 @@ func TestVectors(t *testing.T) {
 	}
 }
 
+// TestHeaderTimeIsLinear compares the times for n and for 16n tensors, the best of
+// several each, so that a busy machine does not decide.
 func TestHeaderTimeIsLinear(t *testing.T) {
-	var b strings.Builder
-	b.WriteByte('{')
-	const n = 200_000
-	for i := range n {
-		if i > 0 {
-			b.WriteByte(',')
+	parse := func(n int) time.Duration {
+		var b strings.Builder
+		b.WriteByte('{')
+		for i := range n {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			fmt.Fprintf(&b, `"t%d":{"dtype":"U8","shape":[1],"data_offsets":[%d,%d]}`, i, n-1-i, n-i)
 		}
-		fmt.Fprintf(&b, `"t%d":{"dtype":"U8","shape":[1],"data_offsets":[%d,%d]}`, i, n-1-i, n-i)
+		b.WriteByte('}')
+		data := file(b.String(), n)
+		best := time.Duration(math.MaxInt64)
+		for range 8 {
+			start := time.Now()
+			f, err := Parse(data)
+			best = min(best, time.Since(start))
+			if err != nil || len(f.Names()) != n {
+				t.Fatalf("Parse = %v", err)
+			}
+		}
+		return best
 	}
-	b.WriteByte('}')
-	data := file(b.String(), n)
-	start := time.Now()
-	f, err := Parse(data)
-	if err != nil || len(f.Names()) != n {
-		t.Fatalf("Parse = %v", err)
+	// Observed: 20 to 40, for sorting and for caches. A quadratic parser needs 256.
+	small, large := parse(500), parse(8000)
+	if large > 120*small {
+		t.Errorf("Parse of 500 tensors took %v, of 8000 %v", small, large)
 	}
-	// About 0.3 s where this was written; a quadratic parser takes minutes.
-	if d := time.Since(start); d > 10*time.Second {
-		t.Errorf("Parse of %d tensors took %v", n, d)
-	}
+	t.Logf("500 tensors: %v, 8000: %v", small, large)
 }
 
 func sample() ([]Tensor, map[string]string) {
