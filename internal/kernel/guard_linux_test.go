@@ -46,7 +46,7 @@ func TestGuardPages(t *testing.T) {
 				}
 			}
 			for _, kind := range kinds {
-				for rows := 1; rows < 80; rows += 1 + rows/30 {
+				for rows := 1; rows < 110; rows += 1 + rows/16*12 {
 					for _, s := range []struct{ k, n int }{{5, 32}, {3, 3}, {8, 70}, {1, 64}} {
 						p := newProduct(rows, s.k, s.n, rows, s.k, s.n, 0)
 						m := p.pack(kind)

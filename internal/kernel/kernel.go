@@ -10,11 +10,12 @@
 // operating system offer; the build tag purego leaves it out. The two assembly
 // implementations agree with each other to the last bit, and a product's rows and
 // columns do not depend on what else is in the call: cutting a call in pieces, or
-// batching several, changes nothing. Generic code rounds after each
-// multiplication and agrees within the bounds that the tests state.
+// batching several, changes nothing. Generic code does not ask for fused
+// multiplications and agrees within the bounds that the tests state.
 //
-// The package starts no goroutine, allocates nothing outside Pack and
-// [Matrix.Reset], and checks lengths, not values: NaN and infinities go through as
+// The package starts no goroutine. It allocates in Pack and [Matrix.Reset], and once
+// a scratch of 96 KiB, pooled, for each goroutine that multiplies many rows by a
+// bfloat16 matrix; nothing else. It checks lengths, not values: NaN and infinities go through as
 // IEEE 754 has them. Everything may be called from several goroutines at once as
 // long as what one writes nobody else touches; [Use] is the exception, and is for
 // tests. A wrong length is the caller's bug and panics.

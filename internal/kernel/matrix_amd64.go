@@ -12,22 +12,8 @@ func tileRows() int {
 	return maxTileRows
 }
 
-// expandRows returns the number of rows from which on a bfloat16 panel is
-// expanded to float32 once, instead of in every tile.
-func expandRows() int {
-	if active == avx2 {
-		return expandRowsAVX2
-	}
-	return expandRowsAVX512
-}
-
-var (
-	expandRowsAVX512 = 60
-	expandRowsAVX2   = 30
-)
-
 // mulTile is tileGeneric. next is the panel that comes next, t the number of the
-// tile in this panel: between them, the first tiles fetch all of next.
+// tile in this panel: between them, the first calls fetch all of next.
 func mulTile(c []float32, ldc int, a []float32, lda, rows, depth int, b, next panel, t int, add bool) {
 	if active == generic {
 		tileGeneric(c, ldc, a, lda, rows, depth, b, add)
@@ -47,9 +33,9 @@ func mulTile(c []float32, ldc int, a []float32, lda, rows, depth int, b, next pa
 			tileBF16AVX512(&c[0], ldc, &a[0], lda, at, depth, rows, begin, prefetch(next, t))
 			return
 		}
-		tileBF16AVX2(&c[0], ldc, &a[0], lda, at, depth, rows, begin, nil)
+		tileBF16AVX2(&c[0], ldc, &a[0], lda, at, depth, rows, begin, prefetch(next, 0))
 		at = (*byte)(unsafe.Pointer(&b.bf16[8]))
-		tileBF16AVX2(&c[8], ldc, &a[0], lda, at, depth, rows, begin, nil)
+		tileBF16AVX2(&c[8], ldc, &a[0], lda, at, depth, rows, begin, prefetch(next, 1))
 		return
 	}
 	_ = b.f32[depth*PanelColumns-1]
@@ -58,14 +44,14 @@ func mulTile(c []float32, ldc int, a []float32, lda, rows, depth int, b, next pa
 		tileF32AVX512(&c[0], ldc, &a[0], lda, at, depth, rows, begin, prefetch(next, t))
 		return
 	}
-	tileF32AVX2(&c[0], ldc, &a[0], lda, at, depth, rows, begin, nil)
+	tileF32AVX2(&c[0], ldc, &a[0], lda, at, depth, rows, begin, prefetch(next, 0))
 	at = (*byte)(unsafe.Pointer(&b.f32[16]))
-	tileF32AVX2(&c[16], ldc, &a[0], lda, at, depth, rows, begin, nil)
+	tileF32AVX2(&c[16], ldc, &a[0], lda, at, depth, rows, begin, prefetch(next, 1))
 }
 
-// prefetch returns the address from which tile t fetches ahead, 64 bytes for each
-// row of the panel. A panel of bfloat16 is fetched by one tile and a panel of
-// float32 by two; later tiles fetch again what is there.
+// prefetch returns the address from which call t of a micro-kernel fetches ahead, 64
+// bytes for each row of the panel. A panel of bfloat16 is fetched by one call and a
+// panel of float32 by two; later calls fetch again what is there.
 func prefetch(next panel, t int) *byte {
 	if next.bf16 != nil {
 		return (*byte)(unsafe.Pointer(&next.bf16[0]))
@@ -100,13 +86,14 @@ func tileF32AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k, rows, a
 func tileBF16AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k, rows, add int, next *byte)
 
 // tileF32AVX2 is tileGeneric with half of a float32 panel, columns b[0:16] of c[0:16],
-// and 1 to 6 rows. It ignores next.
+// and 1 to 6 rows. It prefetches like tileF32AVX512.
 //
 //go:noescape
 func tileF32AVX2(c *float32, ldc int, a *float32, lda int, b *byte, k, rows, add int, next *byte)
 
 // tileBF16AVX2 is tileGeneric with half of a bfloat16 panel, the columns of lanes
-// b[0:8], which are c[0:8] and c[16:24], and 1 to 6 rows. It ignores next.
+// b[0:8], which are c[0:8] and c[16:24], and 1 to 6 rows.
+// It prefetches like tileF32AVX512.
 //
 //go:noescape
 func tileBF16AVX2(c *float32, ldc int, a *float32, lda int, b *byte, k, rows, add int, next *byte)

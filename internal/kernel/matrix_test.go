@@ -9,8 +9,8 @@ import (
 )
 
 // nmseMul bounds a product against float64, measured by the size of its terms. The
-// largest observed over all tests here was 6.4e-13, with K=5000, generic.
-const nmseMul = 2e-12
+// largest observed over all tests here was 2.0e-14, of generic code.
+const nmseMul = 1e-13
 
 // A product is one multiplication with all its buffers guarded.
 type product struct {
@@ -104,9 +104,12 @@ func TestMul(t *testing.T) {
 		tests = append(tests, shape{17, 64, rows}, shape{64, 33, rows})
 	}
 	for _, k := range []int{767, 768, 769, 1536, 2048, 2049, 5000} { // cuts in k
-		tests = append(tests, shape{k, 35, 3}, shape{k, 32, 70})
+		tests = append(tests, shape{k, 35, 3}, shape{k, 32, 100})
 	}
 	tests = append(tests, shape{2000, 40, 200}) // cuts in the rows
+	if raceEnabled {
+		tests = []shape{{100, 70, 30}} // the reference is too slow under the detector
+	}
 	eachImplementation(t, func(t *testing.T) {
 		for _, kind := range kinds {
 			for i, s := range tests {
@@ -129,11 +132,15 @@ func TestMul(t *testing.T) {
 
 // TestMulRange cuts outputs and inputs at every place.
 func TestMulRange(t *testing.T) {
+	step := 1
+	if raceEnabled {
+		step = 19
+	}
 	eachImplementation(t, func(t *testing.T) {
 		for _, kind := range kinds {
 			const k, n, rows = 21, 75, 15
 			m := newProduct(1, k, n, rows, k, n, 0).pack(kind)
-			for n0 := range n {
+			for n0 := 0; n0 < n; n0 += step {
 				for n1 := n0; n1 <= n; n1 += 1 + n0%3 {
 					p := newProduct(1, k, n, rows, k+1, n+2, n0%16)
 					before := append([]float32(nil), p.c...)
@@ -162,7 +169,7 @@ func TestMulCutsChangeNothing(t *testing.T) {
 	firstName := ""
 	eachImplementation(t, func(t *testing.T) {
 		for _, kind := range kinds {
-			for _, s := range []struct{ k, n, rows int }{{50, 70, 100}, {1700, 40, 80}} {
+			for _, s := range []struct{ k, n, rows int }{{50, 70, 110}, {1700, 40, 120}} {
 				p := newProduct(3, s.k, s.n, s.rows, s.k, s.n, 0)
 				m := p.pack(kind)
 				m.Mul(p.c, p.a, s.rows)
@@ -206,7 +213,7 @@ func TestMulSpecialValues(t *testing.T) {
 	eachImplementation(t, func(t *testing.T) {
 		for _, kind := range kinds {
 			for _, v := range []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))} {
-				const k, n, rows = 37, 45, 70
+				const k, n, rows = 37, 45, 100
 				p := newProduct(4, k, n, rows, k, n, 0)
 				p.w[40*k+11] = v
 				p.a[33*k+36] = v
@@ -276,11 +283,11 @@ func TestMulAllocatesNothing(t *testing.T) {
 	}
 	eachImplementation(t, func(t *testing.T) {
 		for _, kind := range kinds {
-			p := newProduct(1, 64, 70, 100, 64, 70, 0)
+			p := newProduct(1, 64, 70, 110, 64, 70, 0)
 			m, s := p.pack(kind), new(Matrix)
 			s.Reset(64, 70)
 			if n := testing.AllocsPerRun(100, func() {
-				m.Mul(p.c, p.a, 100)
+				m.Mul(p.c, p.a, 110)
 				m.MulAddRange(p.c, 70, p.a, 64, 5, 3, 69)
 				s.Reset(64, 60)
 				s.SetColumns(0, p.a, 64, 60)
@@ -300,17 +307,17 @@ func TestMulAllocatesNothing(t *testing.T) {
 func TestMulConcurrently(t *testing.T) {
 	eachImplementation(t, func(t *testing.T) {
 		for _, kind := range kinds {
-			const k, n, rows = 60, 130, 140
+			const k, n, rows = 60, 130, 200
 			p := newProduct(1, k, n, rows, k, n, 0)
 			m := p.pack(kind)
 			m.Mul(p.c, p.a, rows)
 			want := append([]float32(nil), p.c...)
 			clear(p.c)
 			var wg sync.WaitGroup
-			for i := 0; i < rows; i += 70 {
+			for i := 0; i < rows; i += 100 {
 				for j := 0; j < n; j += 40 { // panels are cut in two
 					wg.Go(func() {
-						m.MulRange(p.c[i*n:], n, p.a[i*k:], k, 70, j, min(j+40, n))
+						m.MulRange(p.c[i*n:], n, p.a[i*k:], k, 100, j, min(j+40, n))
 					})
 				}
 			}

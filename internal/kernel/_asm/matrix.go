@@ -227,9 +227,7 @@ func microkernel(t tile, mask Mem) {
 		JZ(LabelRef(label("rest")))
 		Label(label("turn"))
 		for u := range unroll {
-			if t.wide {
-				PREFETCHT1(Mem{Base: regNext, Disp: 64 * u})
-			}
+			PREFETCHT1(Mem{Base: regNext, Disp: 64 * u})
 			t.one(r, u, mask)
 		}
 		ADDQ(U32(unroll*t.step()), regB)
@@ -240,9 +238,7 @@ func microkernel(t tile, mask Mem) {
 		if r > 8 {
 			ADDQ(Imm(4*unroll), regA8)
 		}
-		if t.wide {
-			ADDQ(U32(64*unroll), regNext)
-		}
+		ADDQ(U32(64*unroll), regNext)
 		DECQ(regTurn)
 		JNZ(LabelRef(label("turn")))
 
