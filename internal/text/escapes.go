@@ -107,11 +107,17 @@ func (in *Inspector) encoded(s []atom, kind Kind, width int, letters, spaces *in
 		}
 		in.scratch = append(in.scratch, byte(h<<4|l))
 		n += width
+		// A run that begins with junk is given up at once, not read to its end from each of its escapes.
+		if len(in.scratch) == utf8.UTFMax {
+			if r, _ := utf8.DecodeRune(in.scratch); !shows(r) {
+				return 0
+			}
+		}
 	}
 	for i := 0; i < len(in.scratch); {
 		r, size := utf8.DecodeRune(in.scratch[i:])
 		a, z := i*width, (i+size)*width
-		if r == utf8.RuneError || !unicode.IsPrint(r) && r != '\n' && !ignorable(r) || r < ' ' && r != '\n' {
+		if !shows(r) {
 			if i == 0 {
 				return 0
 			}
@@ -189,7 +195,7 @@ func (in *Inspector) backslash(s []atom) int {
 			r, n = v, p+3
 		}
 	}
-	if n == 0 || !utf8.ValidRune(r) || r < ' ' && r != '\n' || !unicode.IsPrint(r) && !ignorable(r) && r != '\n' {
+	if n == 0 || !utf8.ValidRune(r) || !shows(r) {
 		return 0
 	}
 	start, end := s[0].start, s[n-1].end
@@ -205,6 +211,12 @@ func (in *Inspector) backslash(s []atom) int {
 	return n
 }
 
+// shows reports whether an escape for r is worth decoding: printable, a newline, or invisible on purpose.
+func shows(r rune) bool {
+	return r == '\n' || r >= ' ' && r != utf8.RuneError && (unicode.IsPrint(r) || ignorable(r))
+}
+
+// unhex returns the value of a hexadecimal digit, -1 for other characters.
 func unhex(r rune) int {
 	switch {
 	case r >= '0' && r <= '9':
