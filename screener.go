@@ -29,7 +29,6 @@ type screener struct {
 	raw, second look
 	worst       look
 	worstSet    bool
-	assessed    codebook.Assessment
 	err         error // the first that a visit met
 
 	channel  Channel

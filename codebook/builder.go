@@ -542,7 +542,7 @@ func toHalf(x float32) uint16 {
 	case abs < 0x1p-14: // subnormal: a multiple of 2⁻²⁴
 		return sign | uint16(math.RoundToEven(float64(abs)*0x1p24))
 	}
-	b = b &^ (1 << 31)
+	b &^= 1 << 31
 	b += 0xfff + b>>13&1
 	h := b>>13 - (127-15)<<10
 	return sign | uint16(min(h, 0x7bff))

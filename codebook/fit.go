@@ -3,6 +3,7 @@ package codebook
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -443,7 +444,7 @@ func (f *fitter) factor(fold int) ([]mat.Cholesky, error) {
 				}
 				if i == j {
 					// A constant channel has no variance: one scale, so that it is left alone.
-					if v = v / total; v < 1e-6 {
+					if v /= total; v < 1e-6 {
 						v = 1
 					}
 				} else {
@@ -469,7 +470,8 @@ func (f *fitter) whiten(chol []mat.Cholesky, x []float64) error {
 	for site := range chol {
 		v := mat.NewVecDense(dim, x[site*dim:(site+1)*dim])
 		if err := chol[site].SolveVecTo(v, v); err != nil {
-			if _, ill := err.(mat.Condition); !ill { // ill-conditioned is still solved
+			var ill mat.Condition
+			if !errors.As(err, &ill) { // ill-conditioned is still solved
 				return fmt.Errorf("solve at %v: %w", f.spec.Sites[site], err)
 			}
 		}

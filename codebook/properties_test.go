@@ -501,7 +501,7 @@ func TestDensity(t *testing.T) {
 				x := r.NormFloat64()
 				switch shape {
 				case "heavy":
-					x = x / (0.01 + r.Float64())
+					x /= 0.01 + r.Float64()
 				case "gap":
 					x = x/10 + float64(r.IntN(2)*20)
 				case "ties":

@@ -420,7 +420,8 @@ func minimize(f func(grad, x []float64) float64, x []float64) {
 		if slope >= 0 {
 			return // the gradient is zero, or as good as
 		}
-		step, nextValue := 1.0, 0.0
+		step := 1.0
+		var nextValue float64
 		for {
 			copy(next, x)
 			axpy(next, step, dir)

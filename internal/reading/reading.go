@@ -191,13 +191,17 @@ func (s *Scan) Begin(visit func(Span)) {
 	s.findings = s.findings[:0]
 }
 
-// Bytes, Tokens, Windows and Lost count what was read so far: bytes of the
-// text, tokens of the text as written, windows of every lane, and bytes that
-// the tokenizer has no entry for.
-func (s *Scan) Bytes() int   { return s.bytes }
-func (s *Scan) Tokens() int  { return s.tokens }
+// Bytes returns how many bytes of the text were read so far.
+func (s *Scan) Bytes() int { return s.bytes }
+
+// Tokens returns how many tokens the text as written had so far.
+func (s *Scan) Tokens() int { return s.tokens }
+
+// Windows returns how many windows of all lanes were queued so far.
 func (s *Scan) Windows() int { return s.windows }
-func (s *Scan) Lost() int    { return s.lost }
+
+// Lost returns how many bytes so far the tokenizer has no entry for.
+func (s *Scan) Lost() int { return s.lost }
 
 // Findings returns the hidden and deceptive characters found so far, in the
 // order of the text, at most 1,024 of them. The slice is valid until Begin.

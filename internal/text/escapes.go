@@ -56,7 +56,7 @@ func (in *Inspector) entity(s []atom) int {
 	for _, a := range s[:n] {
 		in.scratch = append(in.scratch, byte(a.r))
 	}
-	out := ""
+	var out string
 	switch string(in.scratch) { // spares the common ones two allocations
 	case "&nbsp;":
 		out = "\u00a0"

@@ -114,10 +114,10 @@ func (l llama3) next(t *classTable, b []byte) int {
 		}
 	}
 	c, n := t.of(b)
-	switch {
-	case c == letter:
+	switch c {
+	case letter:
 		return n + t.run(b[n:], letter)
-	case c == number:
+	case number:
 		for i := 1; i < l.digits && n < len(b); i++ {
 			k, size := t.of(b[n:])
 			if k != number {

@@ -230,7 +230,8 @@ func (t *Tokenizer) split(e *Encoding, s *scratch, v *view) {
 		return
 	}
 	table := classes()
-	cuts, spare := append(s.cuts[0][:0], int32(len(v.text))), s.cuts[1][:0]
+	cuts, spare := s.cuts[0][:0], s.cuts[1][:0]
+	cuts = append(cuts, int32(len(v.text)))
 	for i := 0; ; i++ {
 		if t.prefix != nil && t.prefixAt == i {
 			cuts = t.prefix.apply(&s.views[2], v, cuts)
@@ -293,7 +294,8 @@ func (t *Tokenizer) word(e *Encoding, s *scratch, v *view, lo, hi int) {
 func (t *Tokenizer) symbols(syms []symbol, e *Encoding, v *view, lo, hi int) []symbol {
 	unknown := false // the symbol before is one for the unknown
 	for i := lo; i < hi; {
-		id, n := int32(-1), 1
+		var id int32
+		n := 1
 		if t.byteLevel {
 			id = t.bytes[v.text[i]]
 		} else if c := v.text[i]; c < utf8.RuneSelf {
