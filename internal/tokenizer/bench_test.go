@@ -115,7 +115,7 @@ func TestLongWords(t *testing.T) {
 			if err := tok.Encode(&e, text); err != nil {
 				t.Fatal(err)
 			}
-			if d := time.Since(start); d > 3*time.Second {
+			if d := time.Since(start); d > 20*time.Second { // 0.1 s on an idle machine; quadratic time would be minutes
 				t.Errorf("%s: 256 KiB of %q took %v", name, unit, d)
 			}
 			checkEncoding(t, &e, text)
