@@ -246,21 +246,10 @@ func (t *Tokenizer) split(e *Encoding, s *scratch, v *view) {
 		}
 		spare = spare[:0]
 		lo := 0
-		// Each scanner is called by its own type: a call through the interface for every word costs a tenth of the whole.
-		switch sc := t.scanners[i].(type) {
-		case gpt2:
-			for _, cut := range cuts {
-				for lo < int(cut) {
-					lo += sc.next(table, v.text[lo:cut])
-					spare = append(spare, int32(lo))
-				}
-			}
-		default:
-			for _, cut := range cuts {
-				for lo < int(cut) {
-					lo += sc.next(table, v.text[lo:cut])
-					spare = append(spare, int32(lo))
-				}
+		for _, cut := range cuts {
+			for lo < int(cut) {
+				lo += t.scanners[i].next(table, v.text[lo:cut])
+				spare = append(spare, int32(lo))
 			}
 		}
 		cuts, spare = spare, cuts
