@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"bytes"
 	"flag"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -115,7 +116,7 @@ func TestLongWords(t *testing.T) {
 			if err := tok.Encode(&e, text); err != nil {
 				t.Fatal(err)
 			}
-			if d := time.Since(start); d > 3*time.Second {
+			if d := time.Since(start); d > 20*time.Second { // 0.1 s on an idle machine; quadratic time would be minutes
 				t.Errorf("%s: 256 KiB of %q took %v", name, unit, d)
 			}
 			checkEncoding(t, &e, text)
@@ -128,13 +129,16 @@ func TestAllocations(t *testing.T) {
 	text := string(bytes.Repeat([]byte("The orders of 1999 say: don't écrire «e\u0301» 日本語 \xff!\n"), 40))
 	for name, tok := range testTokenizers(t) {
 		var e Encoding
-		n := testing.AllocsPerRun(20, func() {
-			e.Reset()
-			if err := tok.Encode(&e, text); err != nil {
-				t.Fatal(err)
-			}
-		})
-		if n > 1 { // the pool may be emptied in between
+		n := math.Inf(1)
+		for range 30 { // the pool may be emptied in between, and drops at random under the race detector
+			n = min(n, testing.AllocsPerRun(1, func() {
+				e.Reset()
+				if err := tok.Encode(&e, text); err != nil {
+					t.Fatal(err)
+				}
+			}))
+		}
+		if n > 0 {
 			t.Errorf("%s: %v allocations for a text", name, n)
 		}
 	}

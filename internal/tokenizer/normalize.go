@@ -48,9 +48,15 @@ func (v *view) copy(src *view, lo, hi int) {
 		v.end = append(v.end, src.end[lo:hi]...)
 		return
 	}
-	for i := lo; i < hi; i++ {
-		v.start = append(v.start, src.base+int32(i))
-		v.end = append(v.end, src.base+int32(i)+1)
+	n := len(v.start)
+	v.start = slices.Grow(v.start, hi-lo)[:n+hi-lo]
+	v.end = slices.Grow(v.end, hi-lo)[:n+hi-lo]
+	start, end := v.start[n:], v.end[n:]
+	for i := range start {
+		start[i] = src.base + int32(lo+i)
+	}
+	for i := range end {
+		end[i] = src.base + int32(lo+i) + 1
 	}
 }
 
@@ -63,7 +69,8 @@ func (v *view) insert(s string, start, end int32) {
 	}
 }
 
-// A normalizer rewrites src into dst, or returns false without touching dst when nothing changes. dst shares no memory with src.
+// A normalizer rewrites src into dst, or returns false when nothing changes. dst shares no memory with src. It may stop early once dst is longer
+// than s.limit.
 type normalizer interface {
 	apply(dst, src *view, s *scratch) bool
 }
@@ -85,7 +92,7 @@ func (p prepend) apply(dst, src *view, _ *scratch) bool {
 // replace puts one fixed text for every occurrence of another, left to right.
 type replace struct{ old, new string }
 
-func (r replace) apply(dst, src *view, _ *scratch) bool {
+func (r replace) apply(dst, src *view, s *scratch) bool {
 	old := []byte(r.old) // stays on the stack: short
 	if !bytes.Contains(src.text, old) {
 		return false
@@ -93,7 +100,7 @@ func (r replace) apply(dst, src *view, _ *scratch) bool {
 	dst.reset()
 	for i := 0; ; {
 		n := bytes.Index(src.text[i:], old)
-		if n < 0 {
+		if n < 0 || len(dst.text) > s.limit {
 			dst.copy(src, i, len(src.text))
 			return true
 		}
@@ -129,7 +136,7 @@ func (f form) apply(dst, src *view, s *scratch) bool {
 	dst.copy(src, 0, clean)
 	// What follows is cut into segments that cannot affect each other: each ends where a character begins that never moves
 	// or joins to the left.
-	for i := clean; i < len(src.text); {
+	for i := clean; i < len(src.text) && len(dst.text) <= s.limit; {
 		j := i
 		for j+1 < len(src.text) && src.text[j] < utf8.RuneSelf && src.text[j+1] < utf8.RuneSelf {
 			j++

@@ -683,12 +683,13 @@ func (t *Tokenizer) addedTokens(f *fileJSON) error {
 			continue
 		}
 		cur, other := view{text: []byte(tok.content)}, 0
+		s.limit = maxGrowth*len(tok.content) + 1<<10
 		for _, n := range t.normalizers {
 			if n.apply(&s.views[other], &cur, s) {
 				cur, other = s.views[other], 1-other
 			}
-			if len(cur.text) > 1<<20 {
-				return malformed("added token %d is longer than 1 MiB when normalised", a.ID)
+			if len(cur.text) > s.limit {
+				return malformed("added token %d is longer than %d bytes when normalised", a.ID, s.limit)
 			}
 		}
 		if len(cur.text) == 0 {

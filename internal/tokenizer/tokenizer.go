@@ -32,8 +32,9 @@ import (
 const (
 	// MaxText is the longest text in bytes that Encode takes.
 	MaxText = 64 << 20
-	// maxNormal bounds what a normaliser may make of it, so that places in the result fit an int32.
-	maxNormal = 4 * MaxText
+	// maxGrowth is how many times as long normalisers may make a text, so that memory stays linear in it. White space becomes three
+	// bytes where SentencePiece's marker replaces it, and NFKC makes 33 bytes of the 3 of U+FDFA.
+	maxGrowth = 12
 	// maxInsert is the longest text in bytes that a normaliser may put in at one place.
 	maxInsert = 16
 )
@@ -111,10 +112,12 @@ func (e *Encoding) lose(start, end int32) {
 
 // scratch is the memory of one Encode.
 type scratch struct {
+	cur   view    // the text as far as it has come: shares memory with views, or is a copy of the caller's
 	views [3]view // 0 and 1 take turns in the normalisers, 2 is the prefix step's
 	cuts  [2][]int32
 	syms  []symbol
 	items []item
+	limit int // bytes that normalisers may make
 
 	next, prev []int32
 	queue      queue
@@ -197,15 +200,17 @@ func (t *Tokenizer) section(e *Encoding, s *scratch, text string, base int32, te
 	}
 	v := &s.views[0]
 	v.text = append(v.text[:0], text...)
-	cur := view{text: v.text, base: base}
+	cur := &s.cur
+	*cur = view{text: v.text, base: base}
+	s.limit = maxGrowth*len(text) + 1<<10
 	other := 1
 	for _, n := range t.normalizers {
-		if n.apply(&s.views[other], &cur, s) {
-			cur = s.views[other]
+		if n.apply(&s.views[other], cur, s) {
+			*cur = s.views[other]
 			other = 1 - other
 		}
-		if len(cur.text) > maxNormal {
-			return fmt.Errorf("%w: it grows beyond %d bytes when normalised", ErrTooLong, maxNormal)
+		if len(cur.text) > s.limit {
+			return fmt.Errorf("%w: %d bytes grow beyond %d when normalised", ErrTooLong, len(text), s.limit)
 		}
 	}
 	if template && len(t.norm) > 0 {
@@ -220,7 +225,7 @@ func (t *Tokenizer) section(e *Encoding, s *scratch, text string, base int32, te
 		})
 		return nil
 	}
-	t.split(e, s, &cur)
+	t.split(e, s, cur)
 	return nil
 }
 
@@ -242,21 +247,10 @@ func (t *Tokenizer) split(e *Encoding, s *scratch, v *view) {
 		}
 		spare = spare[:0]
 		lo := 0
-		// Each scanner is called by its own type: a call through the interface for every word costs a tenth of the whole.
-		switch sc := t.scanners[i].(type) {
-		case gpt2:
-			for _, cut := range cuts {
-				for lo < int(cut) {
-					lo += sc.next(table, v.text[lo:cut])
-					spare = append(spare, int32(lo))
-				}
-			}
-		default:
-			for _, cut := range cuts {
-				for lo < int(cut) {
-					lo += sc.next(table, v.text[lo:cut])
-					spare = append(spare, int32(lo))
-				}
+		for _, cut := range cuts {
+			for lo < int(cut) {
+				lo += t.scanners[i].next(table, v.text[lo:cut])
+				spare = append(spare, int32(lo))
 			}
 		}
 		cuts, spare = spare, cuts

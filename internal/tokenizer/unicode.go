@@ -50,7 +50,7 @@ var classes = sync.OnceValue(func() *classTable {
 		page := [256]class(all[i<<8 : i<<8+256])
 		n, ok := seen[page]
 		if !ok {
-			n = uint8(len(t.pages)) // 196 distinct pages; TestClassPages watches the bound
+			n = uint8(len(t.pages)) // 140 distinct pages; TestClassPages watches the bound
 			seen[page] = n
 			t.pages = append(t.pages, page)
 		}

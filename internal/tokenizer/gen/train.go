@@ -32,12 +32,11 @@ naïve café résumé Zürich coöperate — “quotes” … and emoji 😀 �
 `
 
 func main() {
-	bytes, merges := train(byteWords(), 300)
+	_, merges := train(byteWords(), 300)
 	var spell []string
 	for b := range 256 {
 		spell = append(spell, string(alphabet[byte(b)]))
 	}
-	_ = bytes
 	base := append([]string{"<|endoftext|>", "<|close|>"}, spell...)
 	for _, m := range merges {
 		base = append(base, m[0]+m[1])
