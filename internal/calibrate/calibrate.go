@@ -185,11 +185,11 @@ func Recalibrate(ctx context.Context, files *reading.Files, book *codebook.Codeb
 				return codebook.Document{}, false
 			}
 			for i, r := range batch {
-				batch[i].Label = corpus.Benign // what the caller says of the whole file
 				if r.Label == corpus.Attack {
 					failed = fmt.Errorf("recalibrate: source %s, id %s is labelled attack; thresholds are set on clean text only", r.Source, r.ID)
 					return codebook.Document{}, false
 				}
+				batch[i].Label = corpus.Benign // the caller says so of the whole file
 			}
 			if docs, failed = c.read(ctx, batch); failed != nil {
 				return codebook.Document{}, false
