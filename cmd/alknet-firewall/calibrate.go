@@ -152,11 +152,16 @@ func commandLine(args []string, f calibrateFlags) []string {
 	if f.benign {
 		out = append(out, "--benign")
 	}
-	for name, v := range map[string]string{"--leave-out": strings.Join(f.leaveOut, ","), "--fit-only": strings.Join(f.fitOnly, ",")} {
-		if v != "" {
-			out = append(out, name, v)
+	sources := func(flag string, names []string) {
+		switch {
+		case len(names) > 8:
+			out = append(out, flag, fmt.Sprintf("(%d sources)", len(names)))
+		case len(names) > 0:
+			out = append(out, flag, strings.Join(names, ","))
 		}
 	}
+	sources("--leave-out", f.leaveOut)
+	sources("--fit-only", f.fitOnly)
 	if len(args) > 8 {
 		return append(out, fmt.Sprintf("(%d files)", len(args)))
 	}

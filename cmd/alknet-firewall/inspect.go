@@ -3,13 +3,13 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	firewall "github.com/alkimiadev/alknet-firewall"
 	"github.com/alkimiadev/alknet-firewall/codebook"
 	"github.com/alkimiadev/alknet-firewall/detector"
-	"path/filepath"
 )
 
 func inspectCommand(ui *tui, set *settings) *cobra.Command {

@@ -259,7 +259,13 @@ func Evaluate(scored []Scored, opt Options) Report {
 	r.AttackSources = e.by(source, isAttack)
 	r.BenignSources = e.by(source, isBenign)
 	r.Kinds = e.by(kind, nil)
-	r.Languages = e.by(func(row *Scored) string { return row.Lang }, nil)
+	rare := e.rareLanguages()
+	r.Languages = e.by(func(row *Scored) string {
+		if rare[row.Lang] {
+			return "others"
+		}
+		return row.Lang
+	}, nil)
 	r.Lengths = e.by(func(row *Scored) string { return e.strata[e.stratum(row)] }, nil)
 	slices.SortFunc(r.Lengths, func(a, b Group) int {
 		return slices.Index(e.strata, a.Name) - slices.Index(e.strata, b.Name)
@@ -334,6 +340,23 @@ func (e *evaluation) split(scorer int, rows []int) (attack, benign []float64) {
 // by cuts the rows of the main figures that keep holds for into groups.
 func (e *evaluation) by(name func(*Scored) string, keep func(*Scored) bool) []Group {
 	return e.partition(name, e.where(func(row *Scored) bool { return !row.Apart && (keep == nil || keep(row)) }))
+}
+
+// rareLanguages returns the languages with fewer than ten rows where there are
+// more than forty languages: a line of its own for each would hide the others
+// and say nothing about them.
+func (e *evaluation) rareLanguages() map[string]bool {
+	count := map[string]int{}
+	for i := range e.rows {
+		if !e.rows[i].Apart {
+			count[e.rows[i].Lang]++
+		}
+	}
+	rare := map[string]bool{}
+	for lang, n := range count {
+		rare[lang] = len(count) > 40 && n < 10
+	}
+	return rare
 }
 
 // noName is the group of the rows that do not say.

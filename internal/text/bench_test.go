@@ -121,8 +121,13 @@ func TestLinearTime(t *testing.T) {
 
 func BenchmarkInspect(b *testing.B) {
 	for _, c := range []struct{ name, text string }{
-		{"english", english}, {"russian", russian}, {"chinese", chinese}, {"source", source}, {"html", page},
-		{"fullwidth", offset(english, 'Ａ', 'ａ')}, {"zerowidth", inWords(english, "\u200b")},
+		{"english", english},
+		{"russian", russian},
+		{"chinese", chinese},
+		{"source", source},
+		{"html", page},
+		{"fullwidth", offset(english, 'Ａ', 'ａ')},
+		{"zerowidth", inWords(english, "\u200b")},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			s := fill(c.text)
