@@ -6,6 +6,7 @@
 package calibrate
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -190,6 +191,7 @@ func Recalibrate(ctx context.Context, files *reading.Files, book *codebook.Codeb
 					return codebook.Document{}, false
 				}
 				batch[i].Label = corpus.Benign // the caller says so of the whole file
+				batch[i].Source = cmp.Or(r.Source, "unnamed")
 			}
 			if docs, failed = c.read(ctx, batch); failed != nil {
 				return codebook.Document{}, false
