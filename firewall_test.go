@@ -409,6 +409,9 @@ func TestConcealment(t *testing.T) {
 // TestAllocations: screening allocates nothing for the text itself once the
 // buffers have grown; what is left is the verdict.
 func TestAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
 	fw := open(t, firewall.Options{Threads: 1, Concurrency: 1})
 	ctx := context.Background()
 	short := firewall.Input{Text: strings.Repeat(harmless+" ", 4)}
