@@ -275,7 +275,7 @@ func (f *Firewall) acquire(ctx context.Context) (_ *screener, release func(), _ 
 	select {
 	case s := <-f.slots:
 		if s == nil {
-			s = newScreener(e)
+			s = newScreener(e, e.reader.NewBatch())
 		}
 		if s.release == nil {
 			s.release = func() {

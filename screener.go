@@ -44,12 +44,11 @@ type look struct {
 	result   codebook.Assessment
 }
 
-func newScreener(e *engine) *screener {
-	s := &screener{
-		e: e, batch: e.reader.NewBatch(), scan: e.reader.NewScan(), scorer: codebook.NewScorer(e.book),
+func newScreener(e *engine, batch *reading.Batch) *screener {
+	return &screener{
+		e: e, batch: batch, scan: e.reader.NewScan(), scorer: codebook.NewScorer(e.book),
 		extra: map[string]float64{codebook.Concealment: 0},
 	}
-	return s
 }
 
 // sibling returns the i-th screener that shares this one's batch; the 0th is
@@ -59,9 +58,7 @@ func (s *screener) sibling(i int) *screener {
 		return s
 	}
 	for len(s.more) < i {
-		t := newScreener(s.e)
-		t.batch = s.batch
-		s.more = append(s.more, t)
+		s.more = append(s.more, newScreener(s.e, s.batch))
 	}
 	return s.more[i-1]
 }
@@ -122,10 +119,20 @@ func (s *screener) endSecond() {
 		s.err = failure(ClassCodebook, "assess a second look", err)
 		return
 	}
-	if !s.worstSet || l.result.LogOdds > s.worst.result.LogOdds {
+	if !s.worstSet || worse(&l.result, &s.worst.result) {
 		s.worst, s.second, s.worstSet = s.second, s.worst, true
 	}
 	s.second.reset(0)
+}
+
+// worse reports whether a is the graver assessment. Looks differ in length, and
+// the same log-odds are rarer at one length than at another: the p-value says
+// which, and log-odds decide among equals.
+func worse(a, b *codebook.Assessment) bool {
+	if a.PValue != b.PValue {
+		return a.PValue < b.PValue
+	}
+	return a.LogOdds > b.LogOdds
 }
 
 // verdict judges what was read so far. Before the end of a stream, final is
@@ -173,15 +180,15 @@ func (s *screener) verdict(p Policy, ch Channel, final bool) (Verdict, error) {
 	v.Threshold, v.Calibration = alarmAt, n
 
 	// The worse of the two looks counts.
-	worse := &s.raw
+	deciding := &s.raw
 	looks := 1
 	if s.worstSet {
 		looks = 2
-		if s.worst.result.LogOdds > s.raw.result.LogOdds {
-			worse = &s.worst
+		if worse(&s.worst.result, &s.raw.result) {
+			deciding = &s.worst
 		}
 	}
-	r := &worse.result
+	r := &deciding.result
 	v.LogOdds = r.LogOdds
 	v.Score = logistic(v.LogOdds)
 
@@ -235,7 +242,7 @@ func (s *screener) verdict(p Policy, ch Channel, final bool) (Verdict, error) {
 	}
 	v.Why = explain(r)
 	if v.Level >= LevelWatch {
-		v.Spans = append(v.Spans, worse.spans(r)...)
+		v.Spans = append(v.Spans, deciding.spans(r)...)
 		if r.Signals[r.Deciding].Span < 0 { // hidden characters decided
 			for _, f := range found[:min(len(found), maxSpans)] {
 				v.Spans = append(v.Spans, Span{Start: f.Range.Start, End: f.Range.End, Signal: r.Signals[r.Deciding].Name, Score: f.Weight})

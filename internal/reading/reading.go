@@ -170,14 +170,29 @@ type Scan struct {
 
 	bytes, tokens, windows, lost int
 	findings                     []text.Finding
+	lastOf                       map[text.Kind]int // index into findings
 }
 
-// maxFindings bounds what one text's verdict lists. The kinds' weights saturate
-// long before, so that later ones would not change the score.
+// maxFindings bounds what one text's verdict lists, but for one more of each
+// kind. See [Scan.Findings].
 const maxFindings = 1 << 10
 
+// find keeps a finding. Past the bound it is added to the last one of its kind:
+// no flood of harmless findings may hide a later one from the score.
+func (s *Scan) find(f text.Finding) {
+	if i, ok := s.lastOf[f.Kind]; ok && len(s.findings) >= maxFindings {
+		last := &s.findings[i]
+		last.Range.End = max(last.Range.End, f.Range.End)
+		last.Count += f.Count
+		last.Weight += f.Weight
+		return
+	}
+	s.lastOf[f.Kind] = len(s.findings)
+	s.findings = append(s.findings, f)
+}
+
 // NewScan returns a scan without a text.
-func (r *Reader) NewScan() *Scan { return &Scan{r: r} }
+func (r *Reader) NewScan() *Scan { return &Scan{r: r, lastOf: map[text.Kind]int{}} }
 
 // Begin starts a new text. visit is called for every reading, in order within
 // each lane, from inside [Batch.Flush].
@@ -189,6 +204,7 @@ func (s *Scan) Begin(visit func(Span)) {
 	s.queue, s.ids, s.start, s.end = s.queue[:0], s.ids[:0], s.start[:0], s.end[:0]
 	s.bytes, s.tokens, s.windows, s.lost = 0, 0, 0, 0
 	s.findings = s.findings[:0]
+	clear(s.lastOf)
 }
 
 // Bytes returns how many bytes of the text were read so far.
@@ -204,7 +220,9 @@ func (s *Scan) Windows() int { return s.windows }
 func (s *Scan) Lost() int { return s.lost }
 
 // Findings returns the hidden and deceptive characters found so far, in the
-// order of the text, at most 1,024 of them. The slice is valid until Begin.
+// order of the text. Past 1,024 of them the last one of each kind stands for all
+// that follow: its range reaches to the last, its count and weight are sums. The
+// slice is valid until Begin.
 func (s *Scan) Findings() []text.Finding { return s.findings }
 
 // Pending returns how many tokens wait in queued windows.
@@ -231,9 +249,7 @@ func (s *Scan) Segment(segment string) error {
 	for _, f := range found.Findings {
 		f.Range.Start += base
 		f.Range.End += base
-		if len(s.findings) < maxFindings {
-			s.findings = append(s.findings, f)
-		}
+		s.find(f)
 	}
 	if found.Undone == nil {
 		s.flush(&s.second)
