@@ -1,0 +1,100 @@
+package lm
+
+import (
+	"math"
+
+	"github.com/alkimiadev/alknet-firewall/internal/kernel"
+)
+
+// scatter rotates queries and keys by their positions and distributes the rows
+// (t1-t0, q+k+v) to the heads. Queries are scaled by 1/√headDim on the way.
+func (r *Run) scatter(rows []float32, t0, t1 int) {
+	c, total := &r.m.config, len(r.ids)
+	hd, group := c.HeadDim, c.Heads/c.KVHeads
+	scale := float32(1 / math.Sqrt(float64(hd)))
+	for t := t0; t < t1; t++ {
+		at := int(r.pos[t]) * hd / 2
+		cos, sin := r.cos[at:][:hd/2], r.sin[at:][:hd/2]
+		for h := range c.KVHeads {
+			q := r.q[(h*total+t)*group*hd:][:group*hd]
+			for i, v := range rows[h*group*hd:][:group*hd] {
+				q[i] = v * scale
+			}
+			for g := range group {
+				kernel.Rope(q[g*hd:][:hd], cos, sin)
+			}
+			k := r.k[(h*total+t)*hd:][:hd]
+			copy(k, rows[(c.Heads+h)*hd:])
+			kernel.Rope(k, cos, sin)
+			copy(r.v[(h*total+t)*hd:][:hd], rows[(c.Heads+c.KVHeads+h)*hd:])
+		}
+		rows = rows[(c.Heads+2*c.KVHeads)*hd:]
+	}
+}
+
+// gather is the way back: it collects what attention made of the heads of rows t0
+// to t1 in dst (t1-t0, heads*headDim).
+func (r *Run) gather(dst []float32, t0, t1 int) {
+	c, total := &r.m.config, len(r.ids)
+	wide := c.Heads / c.KVHeads * c.HeadDim
+	for t := t0; t < t1; t++ {
+		for h := range c.KVHeads {
+			copy(dst[h*wide:][:wide], r.q[(h*total+t)*wide:])
+		}
+		dst = dst[c.KVHeads*wide:]
+	}
+}
+
+// attention replaces the queries of one span by the values that they attend to:
+//
+//	q ← softmax(q·Kᵀ)·V
+//
+// over the keys of the prefix and of the sequence itself up to the query, or the
+// last Window of them. Positions count from the beginning of the prefix.
+func (r *Run) attention(worker, task int) {
+	c, s, t := &r.m.config, &r.scratch[worker], r.spans[task]
+	hd, group, total := c.HeadDim, c.Heads/c.KVHeads, len(r.ids)
+	before := r.prefix.Len()
+	low := 0 // first position that any query of the span sees
+	if c.Window > 0 {
+		low = max(0, before+t.q0-c.Window+1)
+	}
+
+	// K and V of positions low to before+q1, in the layout that the products want.
+	n := before + t.q1 - low
+	stride := (n + panelColumns - 1) / panelColumns * panelColumns
+	s.keys.Reset(hd, stride)
+	s.values.Reset(n, hd)
+	if low < before {
+		k := r.prefix.k[r.layer][(t.kvHead*before+low)*hd:]
+		v := r.prefix.v[r.layer][(t.kvHead*before+low)*hd:]
+		s.keys.SetColumns(0, k, hd, before-low)
+		s.values.SetRows(0, v, hd, before-low)
+	}
+	own := max(low, before) // first position outside the prefix
+	at := (t.kvHead*total + t.first + own - before) * hd
+	s.keys.SetColumns(own-low, r.k[at:], hd, n-(own-low))
+	s.values.SetRows(own-low, r.v[at:], hd, n-(own-low))
+
+	step := max(1, blockRows/group) // queries
+	for q0 := t.q0; q0 < t.q1; q0 += step {
+		q1 := min(q0+step, t.q1)
+		q := r.q[(t.kvHead*total+t.first+q0)*group*hd:][:(q1-q0)*group*hd]
+		rows := (q1 - q0) * group
+		seen := before + q1 - low // keys that the last of these queries sees
+		padded := (seen + panelColumns - 1) / panelColumns * panelColumns
+		s.keys.MulRange(s.scores, stride, q, hd, rows, 0, padded)
+		for i := range rows {
+			row := s.scores[i*stride:][:seen]
+			end := before + q0 + i/group + 1 - low
+			begin := 0
+			if c.Window > 0 {
+				begin = max(0, end-c.Window)
+			}
+			clear(row[:begin])
+			kernel.Softmax(row[begin:end])
+			clear(row[end:])
+		}
+		s.values.MulPrefix(q, hd, s.scores, stride, rows, seen)
+	}
+}
