@@ -98,7 +98,7 @@ func packInt8(rows func(n int, dst []float32), bias []float32, k, n int, gated b
 	m.scales = make([]float32, panels*PanelColumns)
 	m.bias = make([]float32, panels*PanelColumns)
 	row := make([]float32, k)
-	q := make([]int8, m.groups*int8Group)
+	q := make([]int8, roundQ(k))
 	for i := range m.panels {
 		m.panels[i] = int8Offset
 	}
@@ -110,7 +110,10 @@ func packInt8(rows func(n int, dst []float32), bias []float32, k, n int, gated b
 			half := i % n
 			at = half/16*PanelColumns + half%16 + i/n*16
 		}
-		most, sum := magnitudes(row)
+		var most, sum float32
+		if k > 0 {
+			most, sum = magnitudes(row)
+		}
 		if !(sum <= math.MaxFloat32) {
 			return nil, fmt.Errorf("kernel: %w: output %d has a value that is not finite, or values too large to add", ErrWeights, i)
 		}
@@ -153,7 +156,7 @@ func (m *Int8Matrix) Bytes() int { return len(m.panels) + 4*(len(m.scales)+len(m
 // rows are set, and may be read by many then. It allocates in Reset only.
 type Int8Rows struct {
 	rows, k, stride int
-	q               []int8    // (rows, stride); zeros from K on
+	q               []int8    // (rows, stride); zeros from K on to whole groups
 	scales          []float32 // (rows): what a 1 stands for
 	starts          []int32   // (rows): -int8Offset·Σq, which takes the weights' offset out of each sum
 	outliers        []outlier // (rows, maxOutliers)
@@ -219,7 +222,6 @@ func (r *Int8Rows) Set(i int, x []float32) {
 		clear(q)
 		return
 	}
-	clear(q[r.k:])
 	r.starts[i] = -int8Offset * quantize(q, x, int8Range/most)
 	r.scales[i] = most / int8Range
 }
@@ -335,7 +337,7 @@ func (m *Int8Matrix) mul(c []float32, ldc int, a *Int8Rows, n0, n1 int, e epilog
 			i0, i1 := a.rows*tile/tiles, a.rows*(tile+1)/tiles
 			t.rowScales = a.scales[i0:i1]
 			if m.groups > 0 {
-				sumTile(sums[:], a.q[i0*a.stride:], a.stride, a.starts[i0:i1], m.groups, panel, next, tile)
+				sumTile(sums[:], a.q[i0*a.stride:], a.stride, a.starts[i0:i1], m.groups, panel, next)
 			} else {
 				clear(sums[:])
 			}
@@ -456,8 +458,10 @@ func magnitudesGeneric(x []float32) (most, sum float32) {
 }
 
 // quantizeGeneric sets q[i] = x[i]*s, rounded, for values whose product is
-// at most 127 then, and returns the sum of q.
+// at most 127 then, and returns the sum of q. It writes zeros up to the next
+// multiple of 16 values.
 func quantizeGeneric(q []int8, x []float32, s float32) (sum int32) {
+	clear(q[len(x):roundQ(len(x))])
 	for i, v := range x {
 		n := int8(math.RoundToEven(float64(v * s)))
 		q[i] = n
@@ -465,6 +469,9 @@ func quantizeGeneric(q []int8, x []float32, s float32) (sum int32) {
 	}
 	return sum
 }
+
+// roundQ rounds a number of quantised values up to what quantize writes.
+func roundQ(n int) int { return (n + 15) &^ 15 }
 
 // expUnfused is exp with every product rounded, on every processor.
 func expUnfused(x float32) float32 {

@@ -4,7 +4,7 @@ package kernel
 
 func int8TileRows() int { return maxInt8Rows }
 
-func sumTile(sums []int32, a []int8, lda int, starts []int32, groups int, panel, _ []byte, _ int) {
+func sumTile(sums []int32, a []int8, lda int, starts []int32, groups int, panel, _ []byte) {
 	sumTileGeneric(sums, a, lda, starts, groups, panel)
 }
 
