@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 )
 
@@ -36,8 +37,8 @@ const (
 
 // Outliers: see [Int8Rows.Set].
 const (
-	maxOutliers  = 8  // of a row
-	outlierRatio = 16 // times the row's mean magnitude
+	maxOutliers  = 16 // of a row
+	outlierRatio = 8  // times the row's mean magnitude
 )
 
 // ErrWeights is what PackInt8 returns for weights that have no eight-bit form.
@@ -162,9 +163,10 @@ type Int8Rows struct {
 	outliers        []outlier // (rows, maxOutliers)
 	counts          []int     // (rows): outliers of the row
 	rest            []float32 // (K): a row without its outliers
+	beyond          []uint16  // (K/16): which of its values are beyond a limit
 }
 
-// outlier is a value that is multiplied in float32.
+// outlier is a value that is multiplied in float32. The assembly knows its layout.
 type outlier struct {
 	k int32
 	v float32
@@ -185,6 +187,7 @@ func (r *Int8Rows) Reset(rows, k int) {
 	r.outliers = slices.Grow(r.outliers[:0], rows*maxOutliers)[:rows*maxOutliers]
 	r.counts = slices.Grow(r.counts[:0], rows)[:rows]
 	r.rest = slices.Grow(r.rest[:0], k)[:k]
+	r.beyond = slices.Grow(r.beyond[:0], (k+15)/16)[:(k+15)/16]
 }
 
 // Bytes returns the memory that r holds.
@@ -195,9 +198,9 @@ func (r *Int8Rows) Bytes() int {
 // Set quantises x (K values) as row i: q = x·127/m rounded to the nearest integer, and to
 // the even one of two, where m is the largest magnitude.
 //
-// Outliers are set aside first: as long as the largest value has more than 16 times the mean
-// magnitude, and up to 8 times, it is taken out of the row and its products are
-// made in float32. Language models have massive activations (Sun et al. 2024,
+// Outliers are set aside first: the values of more than 8 times the mean magnitude,
+// and again, once they are gone, those of more than 8 times what the mean is then,
+// up to 16 in all, the largest first. Their products are made in float32. Language models have massive activations (Sun et al. 2024,
 // arXiv:2402.17762), and with one scale they would leave no digits to all other values.
 //
 // A row that has a NaN or an infinity, or whose magnitudes sum beyond float32, gives
@@ -216,7 +219,7 @@ func (r *Int8Rows) Set(i int, x []float32) {
 		return
 	}
 	if most > outlierRatio*(sum/float32(r.k)) {
-		x, most = r.setAside(i, x, sum)
+		x, most = r.setAside(i, x, most, sum)
 	}
 	if most < int8Tiny {
 		clear(q)
@@ -226,39 +229,45 @@ func (r *Int8Rows) Set(i int, x []float32) {
 	r.scales[i] = most / int8Range
 }
 
-// setAside records the outliers of row i, whose magnitudes add up to sum, the largest first, and
-// returns the row without them and the largest magnitude that is left.
-func (r *Int8Rows) setAside(i int, x []float32, sum float32) (rest []float32, most float32) {
-	// The largest values and one more, in falling order, of equal ones the first.
-	var list [maxOutliers + 1]outlier
-	n := 0
-	for k, v := range x {
-		size := abs(v)
-		if n == len(list) {
-			if size <= abs(list[n-1].v) {
-				continue
-			}
-			n--
-		}
-		l := n
-		for ; l > 0 && size > abs(list[l-1].v); l-- {
-			list[l] = list[l-1]
-		}
-		list[l] = outlier{int32(k), v}
-		n++
-	}
+// setAside takes the outliers out of row i, whose largest magnitude is most and whose
+// magnitudes add up to sum, and returns what is left of it and its largest magnitude.
+func (r *Int8Rows) setAside(i int, x []float32, most, sum float32) (rest []float32, left float32) {
 	rest = r.rest
 	copy(rest, x)
-	for l, o := range list[:n] {
-		most = abs(o.v)
-		if l == maxOutliers || most <= outlierRatio*(sum/float32(r.k)) {
+	all := r.outliers[i*maxOutliers:][:maxOutliers:maxOutliers]
+	n := 0
+	for n < maxOutliers {
+		limit := outlierRatio * (sum / float32(r.k))
+		if most <= limit {
 			break
 		}
-		sum -= most
-		rest[o.k], most = 0, 0
-		r.outliers[i*maxOutliers+l] = o
-		r.counts[i] = l + 1
+		// The largest ones beyond the limit in falling order, of equal ones the first.
+		// There are fewer than K/outlierRatio, for they alone would exceed the sum.
+		list := all[n:n]
+		exceeding(r.beyond, rest, limit)
+		for at, word := range r.beyond {
+			for ; word != 0; word &= word - 1 {
+				k := at*16 + bits.TrailingZeros16(word)
+				o := outlier{int32(k), rest[k]}
+				l := len(list)
+				for ; l > 0 && abs(o.v) > abs(list[l-1].v); l-- {
+				}
+				if len(list) < cap(list) {
+					list = append(list, outlier{})
+				}
+				if l < len(list) {
+					copy(list[l+1:], list[l:])
+					list[l] = o
+				}
+			}
+		}
+		for _, o := range list {
+			rest[o.k] = 0
+		}
+		n += len(list)
+		most, sum = magnitudes(rest)
 	}
+	r.counts[i] = n
 	return rest, most
 }
 
@@ -343,15 +352,13 @@ func (m *Int8Matrix) mul(c []float32, ldc int, a *Int8Rows, n0, n1 int, e epilog
 			}
 			t.extra = nil
 			for i := i0; i < i1; i++ {
-				if a.counts[i] == 0 {
-					continue
-				}
-				if t.extra == nil {
+				n := a.counts[i]
+				if n > 0 && t.extra == nil {
 					t.extra = extra[:]
 					clear(extra[:])
 				}
-				for _, o := range a.outliers[i*maxOutliers:][:a.counts[i]] {
-					multiplyOutlier((*[PanelColumns]float32)(extra[(i-i0)*PanelColumns:]), panel[int(o.k)/int8Group*int8Group*PanelColumns:], int(o.k)%int8Group, o.v)
+				if n > 0 {
+					multiplyOutliers((*[PanelColumns]float32)(extra[(i-i0)*PanelColumns:]), panel, a.outliers[i*maxOutliers:][:n])
 				}
 			}
 			if j0+width <= n1 {
@@ -435,11 +442,17 @@ func sumTileGeneric(sums []int32, a []int8, lda int, starts []int32, groups int,
 	}
 }
 
-// multiplyOutlierGeneric adds the products of one value with input p of a group of weights.
-func multiplyOutlierGeneric(extra *[PanelColumns]float32, group []byte, p int, v float32) {
-	for j := range extra {
-		w := float32(int32(group[j*int8Group+p]) - int8Offset)
-		extra[j] += float32(v * w)
+// multiplyOutliersGeneric adds up the products of one row's outliers with a panel:
+//
+//	extra[j] = Σ_l list[l].v * (panel[k/4][j][k%4] - 128), where k is list[l].k
+func multiplyOutliersGeneric(extra *[PanelColumns]float32, panel []byte, list []outlier) {
+	clear(extra[:])
+	for _, o := range list {
+		group := panel[o.k/int8Group*int8Group*PanelColumns:]
+		for j := range extra {
+			w := float32(int32(group[j*int8Group+int(o.k)%int8Group]) - int8Offset)
+			extra[j] += float32(o.v * w)
+		}
 	}
 }
 
@@ -455,6 +468,16 @@ func magnitudesGeneric(x []float32) (most, sum float32) {
 		s[i%32] += v
 	}
 	return most, fold(&s)
+}
+
+// exceedingGeneric sets bit i%16 of beyond[i/16] if |x[i]| > limit, and clears the others.
+func exceedingGeneric(beyond []uint16, x []float32, limit float32) {
+	clear(beyond)
+	for i, v := range x {
+		if abs(v) > limit {
+			beyond[i/16] |= 1 << (i % 16)
+		}
+	}
 }
 
 // quantizeGeneric sets q[i] = x[i]*s, rounded, for values whose product is

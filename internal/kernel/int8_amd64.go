@@ -2,6 +2,8 @@
 
 package kernel
 
+import "unsafe"
+
 // int8TileRows returns the number of rows that sumTile takes at once.
 func int8TileRows() int {
 	switch {
@@ -69,16 +71,17 @@ func (t *int8Tile) finish() {
 	}
 }
 
-// multiplyOutlier is multiplyOutlierGeneric.
-func multiplyOutlier(extra *[PanelColumns]float32, group []byte, p int, v float32) {
-	_ = group[PanelColumns*int8Group-1]
+// multiplyOutliers is multiplyOutliersGeneric, for at least one outlier.
+func multiplyOutliers(extra *[PanelColumns]float32, panel []byte, list []outlier) {
+	// Int8Rows has seen to it that each k lies in the panel.
+	at := (*byte)(unsafe.Pointer(&list[0]))
 	switch active {
 	case avx512:
-		multiplyOutlierAVX512(&extra[0], &group[0], p, v)
+		multiplyOutliersAVX512(&extra[0], &panel[0], at, len(list))
 	case avx2:
-		multiplyOutlierAVX2(&extra[0], &group[0], p, v)
+		multiplyOutliersAVX2(&extra[0], &panel[0], at, len(list))
 	default:
-		multiplyOutlierGeneric(extra, group, p, v)
+		multiplyOutliersGeneric(extra, panel, list)
 	}
 }
 
@@ -91,6 +94,19 @@ func magnitudes(x []float32) (most, sum float32) {
 		return magnitudesAVX2(&x[0], len(x))
 	}
 	return magnitudesGeneric(x)
+}
+
+// exceeding is exceedingGeneric, for at least one value.
+func exceeding(beyond []uint16, x []float32, limit float32) {
+	_ = beyond[(len(x)+15)/16-1]
+	switch active {
+	case avx512:
+		exceedingAVX512(&beyond[0], &x[0], limit, len(x))
+	case avx2:
+		exceedingAVX2(&beyond[0], &x[0], limit, len(x))
+	default:
+		exceedingGeneric(beyond, x, limit)
+	}
 }
 
 // quantize is quantizeGeneric, for at least one value.
@@ -156,19 +172,23 @@ func finishGatedAVX512(c *float32, ldc int, sums *int32, extra, rowScales, scale
 //go:noescape
 func finishGatedAVX2(c *float32, ldc int, sums *int32, extra, rowScales, scales, bias *float32, rows int)
 
-// multiplyOutlierAVX512 is multiplyOutlierGeneric:
+// multiplyOutliersAVX512 is multiplyOutliersGeneric:
 //
 //	for j := range 32 {
-//		extra[j] += v * float32(int(group[4*j+p])-128)
+//		extra[j] = 0
+//		for l := range n {
+//			k := list[l].k
+//			extra[j] += list[l].v * float32(int(panel[k/4*128+4*j+k%4])-128)
+//		}
 //	}
 //
 //go:noescape
-func multiplyOutlierAVX512(extra *float32, group *byte, p int, v float32)
+func multiplyOutliersAVX512(extra *float32, panel *byte, list *byte, n int)
 
-// multiplyOutlierAVX2 is multiplyOutlierAVX512 with narrower registers and the same bits.
+// multiplyOutliersAVX2 is multiplyOutliersAVX512 with narrower registers and the same bits.
 //
 //go:noescape
-func multiplyOutlierAVX2(extra *float32, group *byte, p int, v float32)
+func multiplyOutliersAVX2(extra *float32, panel *byte, list *byte, n int)
 
 // magnitudesAVX512 is magnitudesGeneric:
 //
@@ -184,6 +204,20 @@ func magnitudesAVX512(x *float32, n int) (most, sum float32)
 //
 //go:noescape
 func magnitudesAVX2(x *float32, n int) (most, sum float32)
+
+// exceedingAVX512 is exceedingGeneric:
+//
+//	for i := range n {
+//		beyond[i/16] |= 1<<(i%16) if |x[i]| > limit
+//	}
+//
+//go:noescape
+func exceedingAVX512(beyond *uint16, x *float32, limit float32, n int)
+
+// exceedingAVX2 is exceedingAVX512 with narrower registers.
+//
+//go:noescape
+func exceedingAVX2(beyond *uint16, x *float32, limit float32, n int)
 
 // quantizeAVX512 is quantizeGeneric:
 //

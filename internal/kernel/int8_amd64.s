@@ -5996,31 +5996,46 @@ outliers:
 	VZEROUPPER
 	RET
 
-// func multiplyOutlierAVX512(extra *float32, group *byte, p int, v float32)
-// Requires: AVX, AVX512F, SSE2
-TEXT ·multiplyOutlierAVX512(SB), NOSPLIT, $0-28
-	MOVQ         extra+0(FP), DI
-	MOVQ         group+8(FP), SI
-	MOVQ         p+16(FP), CX
-	SHLQ         $0x03, CX
-	MOVQ         CX, X1
-	VBROADCASTSS v+24(FP), Z2
-	VMOVDQU32    (SI), Z0
-	VPSRLD       X1, Z0, Z0
-	VPANDD       lowByte<>+0(SB), Z0, Z0
-	VPSUBD       offsetLane<>+0(SB), Z0, Z0
-	VCVTDQ2PS    Z0, Z0
-	VMULPS       Z2, Z0, Z0
-	VADDPS       (DI), Z0, Z0
+// func multiplyOutliersAVX512(extra *float32, panel *byte, list *byte, n int)
+// Requires: AVX, AVX512F
+TEXT ·multiplyOutliersAVX512(SB), NOSPLIT, $0-32
+	MOVQ      extra+0(FP), DI
+	MOVQ      panel+8(FP), SI
+	MOVQ      list+16(FP), DX
+	MOVQ      n+24(FP), CX
+	VMOVDQU32 lowByte<>+0(SB), Z6
+	VMOVDQU32 offsetLane<>+0(SB), Z7
+	VPXORD    Z0, Z0, Z0
+	VPXORD    Z1, Z1, Z1
+
+loop:
+	MOVLQSX      (DX), AX
+	VBROADCASTSS 4(DX), Z5
+	MOVQ         AX, BX
+	ANDQ         $0x03, BX
+	SHLQ         $0x03, BX
+	VMOVQ        BX, X8
+	SHRQ         $0x02, AX
+	SHLQ         $0x07, AX
+	VMOVDQU32    (SI)(AX*1), Z4
+	VPSRLD       X8, Z4, Z4
+	VPANDD       Z6, Z4, Z4
+	VPSUBD       Z7, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z5, Z4, Z4
+	VADDPS       Z4, Z0, Z0
+	VMOVDQU32    64(SI)(AX*1), Z4
+	VPSRLD       X8, Z4, Z4
+	VPANDD       Z6, Z4, Z4
+	VPSUBD       Z7, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z5, Z4, Z4
+	VADDPS       Z4, Z1, Z1
+	ADDQ         $0x08, DX
+	DECQ         CX
+	JNZ          loop
 	VMOVUPS      Z0, (DI)
-	VMOVDQU32    64(SI), Z0
-	VPSRLD       X1, Z0, Z0
-	VPANDD       lowByte<>+0(SB), Z0, Z0
-	VPSUBD       offsetLane<>+0(SB), Z0, Z0
-	VCVTDQ2PS    Z0, Z0
-	VMULPS       Z2, Z0, Z0
-	VADDPS       64(DI), Z0, Z0
-	VMOVUPS      Z0, 64(DI)
+	VMOVUPS      Z1, 64(DI)
 	VZEROUPPER
 	RET
 
@@ -6090,6 +6105,48 @@ done:
 	VMOVSHDUP     X2, X15
 	VMAXSS        X15, X2, X2
 	MOVSS         X2, most+16(FP)
+	VZEROUPPER
+	RET
+
+// func exceedingAVX512(beyond *uint16, x *float32, limit float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·exceedingAVX512(SB), NOSPLIT, $0-32
+	MOVQ         beyond+0(FP), DI
+	MOVQ         x+8(FP), SI
+	VBROADCASTSS limit+16(FP), Z2
+	VMOVUPS      magnitudeBits<>+0(SB), Z3
+	MOVQ         n+24(FP), R10
+
+loop:
+	CMPQ    R10, $0x10
+	JLT     tail
+	VMOVUPS (SI), Z0
+	VPANDD  Z3, Z0, Z0
+	VCMPPS  $0x1e, Z2, Z0, K3
+	KMOVW   K3, AX
+	MOVW    AX, (DI)
+	ADDQ    $0x40, SI
+	ADDQ    $0x02, DI
+	SUBQ    $0x10, R10
+	JMP     loop
+
+tail:
+	TESTQ     R10, R10
+	JZ        done
+	MOVQ      R10, CX
+	MOVQ      $0x00000001, AX
+	SHLQ      CL, AX
+	DECQ      AX
+	KMOVW     AX, K1
+	SHRQ      $0x10, AX
+	KMOVW     AX, K2
+	VMOVUPS.Z (SI), K1, Z0
+	VPANDD    Z3, Z0, Z0
+	VCMPPS    $0x1e, Z2, Z0, K3
+	KMOVW     K3, AX
+	MOVW      AX, (DI)
+
+done:
 	VZEROUPPER
 	RET
 
@@ -6527,47 +6584,64 @@ outliers:
 	VZEROUPPER
 	RET
 
-// func multiplyOutlierAVX2(extra *float32, group *byte, p int, v float32)
-// Requires: AVX, AVX2, SSE2
-TEXT ·multiplyOutlierAVX2(SB), NOSPLIT, $0-28
-	MOVQ         extra+0(FP), DI
-	MOVQ         group+8(FP), SI
-	MOVQ         p+16(FP), CX
-	SHLQ         $0x03, CX
-	MOVQ         CX, X1
-	VBROADCASTSS v+24(FP), Y2
-	VMOVDQU      (SI), Y0
-	VPSRLD       X1, Y0, Y0
-	VPAND        lowByte<>+0(SB), Y0, Y0
-	VPSUBD       offsetLane<>+0(SB), Y0, Y0
-	VCVTDQ2PS    Y0, Y0
-	VMULPS       Y2, Y0, Y0
-	VADDPS       (DI), Y0, Y0
+// func multiplyOutliersAVX2(extra *float32, panel *byte, list *byte, n int)
+// Requires: AVX, AVX2
+TEXT ·multiplyOutliersAVX2(SB), NOSPLIT, $0-32
+	MOVQ    extra+0(FP), DI
+	MOVQ    panel+8(FP), SI
+	MOVQ    list+16(FP), DX
+	MOVQ    n+24(FP), CX
+	VMOVDQU lowByte<>+0(SB), Y6
+	VMOVDQU offsetLane<>+0(SB), Y7
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+
+loop:
+	MOVLQSX      (DX), AX
+	VBROADCASTSS 4(DX), Y5
+	MOVQ         AX, BX
+	ANDQ         $0x03, BX
+	SHLQ         $0x03, BX
+	VMOVQ        BX, X8
+	SHRQ         $0x02, AX
+	SHLQ         $0x07, AX
+	VMOVDQU      (SI)(AX*1), Y4
+	VPSRLD       X8, Y4, Y4
+	VPAND        Y6, Y4, Y4
+	VPSUBD       Y7, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VMOVDQU      32(SI)(AX*1), Y4
+	VPSRLD       X8, Y4, Y4
+	VPAND        Y6, Y4, Y4
+	VPSUBD       Y7, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VADDPS       Y4, Y1, Y1
+	VMOVDQU      64(SI)(AX*1), Y4
+	VPSRLD       X8, Y4, Y4
+	VPAND        Y6, Y4, Y4
+	VPSUBD       Y7, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VMOVDQU      96(SI)(AX*1), Y4
+	VPSRLD       X8, Y4, Y4
+	VPAND        Y6, Y4, Y4
+	VPSUBD       Y7, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	ADDQ         $0x08, DX
+	DECQ         CX
+	JNZ          loop
 	VMOVUPS      Y0, (DI)
-	VMOVDQU      32(SI), Y0
-	VPSRLD       X1, Y0, Y0
-	VPAND        lowByte<>+0(SB), Y0, Y0
-	VPSUBD       offsetLane<>+0(SB), Y0, Y0
-	VCVTDQ2PS    Y0, Y0
-	VMULPS       Y2, Y0, Y0
-	VADDPS       32(DI), Y0, Y0
-	VMOVUPS      Y0, 32(DI)
-	VMOVDQU      64(SI), Y0
-	VPSRLD       X1, Y0, Y0
-	VPAND        lowByte<>+0(SB), Y0, Y0
-	VPSUBD       offsetLane<>+0(SB), Y0, Y0
-	VCVTDQ2PS    Y0, Y0
-	VMULPS       Y2, Y0, Y0
-	VADDPS       64(DI), Y0, Y0
-	VMOVUPS      Y0, 64(DI)
-	VMOVDQU      96(SI), Y0
-	VPSRLD       X1, Y0, Y0
-	VPAND        lowByte<>+0(SB), Y0, Y0
-	VPSUBD       offsetLane<>+0(SB), Y0, Y0
-	VCVTDQ2PS    Y0, Y0
-	VMULPS       Y2, Y0, Y0
-	VADDPS       96(DI), Y0, Y0
-	VMOVUPS      Y0, 96(DI)
+	VMOVUPS      Y1, 32(DI)
+	VMOVUPS      Y2, 64(DI)
+	VMOVUPS      Y3, 96(DI)
 	VZEROUPPER
 	RET
 
@@ -6658,6 +6732,57 @@ done:
 	VMOVSHDUP    X4, X15
 	VMAXSS       X15, X4, X4
 	MOVSS        X4, most+16(FP)
+	VZEROUPPER
+	RET
+
+// func exceedingAVX2(beyond *uint16, x *float32, limit float32, n int)
+// Requires: AVX
+TEXT ·exceedingAVX2(SB), NOSPLIT, $0-32
+	MOVQ         beyond+0(FP), DI
+	MOVQ         x+8(FP), SI
+	VBROADCASTSS limit+16(FP), Y2
+	VMOVUPS      magnitudeBits<>+0(SB), Y3
+	MOVQ         n+24(FP), R10
+
+loop:
+	CMPQ      R10, $0x10
+	JLT       tail
+	VMOVUPS   (SI), Y0
+	VANDPS    Y3, Y0, Y0
+	VCMPPS    $0x1e, Y2, Y0, Y0
+	VMOVMSKPS Y0, AX
+	MOVB      AL, (DI)
+	VMOVUPS   32(SI), Y1
+	VANDPS    Y3, Y1, Y1
+	VCMPPS    $0x1e, Y2, Y1, Y1
+	VMOVMSKPS Y1, AX
+	MOVB      AL, 1(DI)
+	ADDQ      $0x40, SI
+	ADDQ      $0x02, DI
+	SUBQ      $0x10, R10
+	JMP       loop
+
+tail:
+	TESTQ      R10, R10
+	JZ         done
+	MOVQ       R10, CX
+	LEAQ       tailMask<>+128(SB), R15
+	SHLQ       $0x02, CX
+	SUBQ       CX, R15
+	VMOVDQU    (R15), Y4
+	VMASKMOVPS (SI), Y4, Y0
+	VANDPS     Y3, Y0, Y0
+	VCMPPS     $0x1e, Y2, Y0, Y0
+	VMOVMSKPS  Y0, AX
+	MOVB       AL, (DI)
+	VMOVDQU    32(R15), Y4
+	VMASKMOVPS 32(SI), Y4, Y1
+	VANDPS     Y3, Y1, Y1
+	VCMPPS     $0x1e, Y2, Y1, Y1
+	VMOVMSKPS  Y1, AX
+	MOVB       AL, 1(DI)
+
+done:
 	VZEROUPPER
 	RET
 

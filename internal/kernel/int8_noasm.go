@@ -10,10 +10,12 @@ func sumTile(sums []int32, a []int8, lda int, starts []int32, groups int, panel,
 
 func (t *int8Tile) finish() { t.finishGeneric() }
 
-func multiplyOutlier(extra *[PanelColumns]float32, group []byte, p int, v float32) {
-	multiplyOutlierGeneric(extra, group, p, v)
+func multiplyOutliers(extra *[PanelColumns]float32, panel []byte, list []outlier) {
+	multiplyOutliersGeneric(extra, panel, list)
 }
 
 func magnitudes(x []float32) (most, sum float32) { return magnitudesGeneric(x) }
+
+func exceeding(beyond []uint16, x []float32, limit float32) { exceedingGeneric(beyond, x, limit) }
 
 func quantize(q []int8, x []float32, s float32) (sum int32) { return quantizeGeneric(q, x, s) }

@@ -70,8 +70,9 @@ func int8Products() {
 	for _, w := range []width{{"AVX512", true, 16}, {"AVX2", false, 8}} {
 		finishProduct(w)
 		finishGated(w)
-		multiplyOutlier(w)
+		multiplyOutliers(w)
 		magnitudes(w)
+		exceeding(w)
 		quantize(w)
 	}
 }
@@ -419,40 +420,58 @@ func (w width) expUnfused(x, p, z, n VecPhysical) {
 	VMULPS(z, p, p)
 }
 
-// multiplyOutlier emits extra += v times input p of a group of weights.
-func multiplyOutlier(w width) {
-	name := "multiplyOutlier" + w.name
-	TEXT(name, NOSPLIT, "func(extra *float32, group *byte, p int, v float32)")
-	Doc(name + " replaces multiplyOutlierGeneric.")
+// multiplyOutliers emits the products of n > 0 outliers, pairs of an input's number and a value, with
+// a panel.
+func multiplyOutliers(w width) {
+	name := "multiplyOutliers" + w.name
+	TEXT(name, NOSPLIT, "func(extra *float32, panel *byte, list *byte, n int)")
+	Doc(name + " replaces multiplyOutliersGeneric.")
 	Load(Param("extra"), RDI)
-	Load(Param("group"), RSI)
-	Load(Param("p"), RCX)
-	SHLQ(Imm(3), RCX)
-	MOVQ(RCX, X1)
-	v, err := Param("v").Resolve()
-	if err != nil {
-		panic(err)
+	Load(Param("panel"), RSI)
+	Load(Param("list"), RDX)
+	Load(Param("n"), RCX)
+	sum := func(v int) VecPhysical { return w.reg(v) }
+	x, value, byteMask, offset := w.reg(4), w.reg(5), w.reg(6), w.reg(7)
+	if w.wide {
+		VMOVDQU32(lowByte, byteMask)
+		VMOVDQU32(offsetLane, offset)
+	} else {
+		VMOVDQU(lowByte, byteMask)
+		VMOVDQU(offsetLane, offset)
 	}
-	VBROADCASTSS(v.Addr, w.reg(2))
-	x := w.reg(0)
-	for part := range w.parts() {
+	for v := range w.parts() {
+		w.zero(sum(v))
+	}
+	Label("loop")
+	MOVLQSX(Mem{Base: RDX}, RAX)
+	VBROADCASTSS(Mem{Base: RDX, Disp: 4}, value)
+	MOVQ(RAX, RBX)
+	ANDQ(Imm(3), RBX)
+	SHLQ(Imm(3), RBX)
+	VMOVQ(RBX, X8)
+	SHRQ(Imm(2), RAX)
+	SHLQ(Imm(7), RAX)
+	for v := range w.parts() {
+		at := Mem{Base: RSI, Index: RAX, Scale: 1, Disp: 4 * w.lanes * v}
 		if w.wide {
-			VMOVDQU32(Mem{Base: RSI, Disp: 4 * w.lanes * part}, x)
+			VMOVDQU32(at, x)
+			VPSRLD(X8, x, x)
+			VPANDD(byteMask, x, x)
 		} else {
-			VMOVDQU(Mem{Base: RSI, Disp: 4 * w.lanes * part}, x)
+			VMOVDQU(at, x)
+			VPSRLD(X8, x, x)
+			VPAND(byteMask, x, x)
 		}
-		VPSRLD(X1, x, x)
-		if w.wide {
-			VPANDD(lowByte, x, x)
-		} else {
-			VPAND(lowByte, x, x)
-		}
-		VPSUBD(offsetLane, x, x)
+		VPSUBD(offset, x, x)
 		VCVTDQ2PS(x, x)
-		VMULPS(w.reg(2), x, x)
-		at := Mem{Base: RDI, Disp: 4 * w.lanes * part}
-		VADDPS(at, x, x)
-		VMOVUPS(x, at)
+		VMULPS(value, x, x)
+		VADDPS(x, sum(v), sum(v))
+	}
+	ADDQ(Imm(8), RDX)
+	DECQ(RCX)
+	JNZ(LabelRef("loop"))
+	for v := range w.parts() {
+		VMOVUPS(sum(v), Mem{Base: RDI, Disp: 4 * w.lanes * v})
 	}
 	VZEROUPPER()
 	RET()
@@ -523,6 +542,63 @@ func magnitudes(w width) {
 	VMOVSHDUP(xm, X15)
 	VMAXSS(X15, xm, xm)
 	Store(xm, ReturnIndex(0))
+	VZEROUPPER()
+	RET()
+}
+
+// exceeding emits a bit for each of n values, 16 of them a word: whether its magnitude is beyond
+// a limit.
+func exceeding(w width) {
+	name := "exceeding" + w.name
+	TEXT(name, NOSPLIT, "func(beyond *uint16, x *float32, limit float32, n int)")
+	Doc(name + " replaces exceedingGeneric.")
+	Load(Param("beyond"), RDI)
+	Load(Param("x"), RSI)
+	l, err := Param("limit").Resolve()
+	if err != nil {
+		panic(err)
+	}
+	limit, sign, mask := w.reg(2), w.reg(3), w.reg(4)
+	VBROADCASTSS(l.Addr, limit)
+	VMOVUPS(magnitudeBits, sign)
+	Load(Param("n"), R10)
+	const greater = 0x1e // GT_OQ: NaN is not
+	body := func(tail bool) {
+		for v := range 16 / w.lanes {
+			x, at := w.reg(v), Mem{Base: RSI, Disp: 4 * w.lanes * v}
+			if tail {
+				w.loadTail(v, at, x, mask)
+			} else {
+				VMOVUPS(at, x)
+			}
+			if w.wide {
+				VPANDD(sign, x, x)
+				VCMPPS(Imm(greater), limit, x, K3)
+				KMOVW(K3, EAX)
+				MOVW(AX, Mem{Base: RDI})
+				continue
+			}
+			VANDPS(sign, x, x)
+			VCMPPS(Imm(greater), limit, x, x)
+			VMOVMSKPS(x, EAX)
+			MOVB(AL, Mem{Base: RDI, Disp: v})
+		}
+	}
+	Label("loop")
+	CMPQ(R10, Imm(16))
+	JLT(LabelRef("tail"))
+	body(false)
+	ADDQ(Imm(64), RSI)
+	ADDQ(Imm(2), RDI)
+	SUBQ(Imm(16), R10)
+	JMP(LabelRef("loop"))
+	Label("tail")
+	TESTQ(R10, R10)
+	JZ(LabelRef("done"))
+	MOVQ(R10, RCX)
+	w.tail()
+	body(true)
+	Label("done")
 	VZEROUPPER()
 	RET()
 }
