@@ -55,6 +55,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/alkimiadev/alknet-firewall/internal/kernel"
 	"github.com/alkimiadev/alknet-firewall/internal/safetensors"
@@ -81,9 +82,11 @@ type Model struct {
 	arithmetic  Arithmetic
 	depth       int
 	embed, head matrixView
-	norm        []float32 // final, (hidden)
-	blocks      []block   // depth of them
-	frequencies []float64 // RoPE, (headDim/2)
+	weights     *safetensors.File
+	looked      atomic.Int64 // rows of embed that were read since their pages were given back
+	norm        []float32    // final, (hidden)
+	blocks      []block      // depth of them
+	frequencies []float64    // RoPE, (headDim/2)
 	pool        *pool
 	stop        sync.Once
 }
@@ -112,6 +115,24 @@ type names struct {
 type matrixView struct {
 	tensor safetensors.Tensor // (rows, dim)
 	dim    int
+}
+
+// A system that maps a file maps the pages around the one that is touched, too, 64 KiB
+// with Linux: rows here and there make all of a large embedding matrix resident. So it is given
+// back from time to time, which costs a page fault for each row that is read again,
+// below 1 % of what a model with such a matrix spends on a token.
+const (
+	releaseBytes = 16 << 20 // smaller ones may stay
+	releaseRows  = 256      // 16 MiB of pages at most
+)
+
+// embedded is told how many rows of the embedding matrix were read.
+func (m *Model) embedded(rows int) {
+	if len(m.embed.tensor.Data) < releaseBytes || m.looked.Add(int64(rows)) < releaseRows {
+		return
+	}
+	m.looked.Store(0)
+	m.weights.Release()
 }
 
 // row writes row i to dst, as float32.
@@ -160,6 +181,7 @@ func Load(config Config, weights *safetensors.File, opt Options) (*Model, error)
 		arithmetic:  opt.Arithmetic,
 		depth:       depth,
 		embed:       matrixView{l.tensor(l.names.embed), config.Hidden},
+		weights:     weights,
 		norm:        l.vector(l.names.norm),
 		blocks:      make([]block, depth),
 		frequencies: config.Rope.frequencies(config.HeadDim),
