@@ -18,16 +18,17 @@
 // [Prefix], on the number of threads, on which taps are read or on how often the
 // [Run] was used. With one implementation of package kernel this holds to the last
 // bit, and tests keep it so. Between implementations (AVX-512 and AVX2 on the one
-// hand, generic Go on the other) states differ by rounding.
+// hand, generic Go on the other) states differ by rounding, in [Int8] too: its
+// products are exact, but norms and attention are not.
 //
 // # Memory
 //
-// Weights: the matrices of the blocks are packed once, bfloat16 ones in two
-// bytes a value and all others in four, and only for the layers that
-// Options.Depth asks for. Embedding rows (and the head, for [Model.Logits]) are
+// Weights: the matrices of the blocks are packed once, in one byte a value for [Int8]; for
+// [F32] bfloat16 ones in two bytes and all others in four; and only for the layers
+// that Options.Depth asks for. Embedding rows (and the head, for [Model.Logits]) are
 // read where they lie in the mapped file, whose other pages are given back after
-// packing. SmolLM2-135M takes 202 MiB so, and 101 MiB at half its depth:
-// [Model.Bytes].
+// packing. SmolLM2-135M takes 107 MB in Int8, 212 MB in F32, and half of that at
+// half its depth: [Model.Bytes].
 //
 // Runs: a Run keeps what its largest batch needed, [Run.Bytes]. For T tokens in
 // sequences of at most L, prefix included, with t taps and n threads it is, in
@@ -38,14 +39,15 @@
 //
 // so linear in the tokens: attention never holds more than 64 rows of scores a
 // thread. One sequence of 512 tokens through SmolLM2 takes 6 MiB with one tap and
-// one thread.
+// one thread. Int8 needs intermediate once instead of twice, and 128 rows of bytes.
 //
 // # What it will not do
 //
 // It does not tokenise, generate text, train, or fetch anything. It believes
 // neither the configuration nor the checkpoint: sizes are bounded, each tensor's
-// shape is checked, missing and surplus ones are named. It does not look at the
-// values: a NaN in the weights is a NaN in the states.
+// shape is checked, missing and surplus ones are named. F32 does not look at the
+// values: a NaN in the weights is a NaN in the states. Int8 refuses matrices that
+// have one.
 package lm
 
 import (
