@@ -865,3 +865,25 @@ func BenchmarkForward(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkLoad maps and packs a checkpoint that is in the page cache.
+func BenchmarkLoad(b *testing.B) {
+	c := smolConfig(b)
+	path := filepath.Join(b.TempDir(), "model.safetensors")
+	if err := safetensors.WriteFile(path, quickCheckpoint(c), nil); err != nil {
+		b.Fatal(err)
+	}
+	for i := range 4 {
+		threads, arithmetic := 1+i/2, Arithmetic(i%2)
+		b.Run(fmt.Sprintf("smollm2-135m/%v/threads=%d", arithmetic, threads), func(b *testing.B) {
+			for b.Loop() {
+				f, err := safetensors.Open(path)
+				if err != nil {
+					b.Fatal(err)
+				}
+				load(b, c, f, Options{Threads: threads, Arithmetic: arithmetic}).Close()
+				f.Close()
+			}
+		})
+	}
+}
