@@ -23,7 +23,7 @@ package kernel
 
 import "fmt"
 
-//go:generate sh -c "cd _asm && go run . matrix > ../matrix_amd64.s && go run . vector > ../vector_amd64.s"
+//go:generate sh -c "cd _asm && go run . matrix > ../matrix_amd64.s && go run . vector > ../vector_amd64.s && go run . peak > ../peak_amd64.s"
 
 // implementation names one way to run this package, in order of preference: a
 // higher one is faster.
