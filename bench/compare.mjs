@@ -1,8 +1,9 @@
-// Compares our engine with ONNX Runtime on this machine: see README.md.
+// Compares our engine with ONNX Runtime and llama.cpp on this machine: see README.md.
 import { execFileSync, fork } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import * as gguf from './gguf.mjs'
 import { bert, llama } from './models.mjs'
 import { open } from './safetensors.mjs'
 
@@ -41,18 +42,23 @@ const pairs = {
   'smollm2-f32': {
     title: `SmolLM2-135M, ${layers} layers, float32`,
     ours: shape('smollm2-135m', '--layers', layers),
-    peer: { name: `smollm2-f32-${layers}`, build: file => writeLlama(file, false) },
+    peer: { name: `smollm2-f32-${layers}.onnx`, build: file => writeLlama(file, false) },
   },
   'smollm2-int8': {
     title: `SmolLM2-135M, ${layers} layers, int8`,
     ours: shape('smollm2-135m', '--layers', layers),
-    peer: { name: `smollm2-int8-${layers}`, build: file => writeLlama(file, true) },
+    peer: { name: `smollm2-int8-${layers}.onnx`, build: file => writeLlama(file, true) },
+  },
+  'smollm2-q8': {
+    title: `SmolLM2-135M, ${layers} layers, int8, against llama.cpp Q8_0`,
+    ours: shape('smollm2-135m', '--layers', layers),
+    peer: { name: `smollm2-q8-${layers}.gguf`, build: file => gguf.llama(file, { config: smollm2, weights: open(checkpoint).float32, layers }) },
   },
   'half-int8': {
     title: 'SmolLM2-135M, 15 of 30 layers, int8, against BERT-base int8',
     ours: shape('smollm2-135m', '--layers', 15),
     peer: {
-      name: 'bert-base-int8',
+      name: 'bert-base-int8.onnx',
       build: file => bert(file, { hidden: 768, intermediate: 3072, layers: 12, heads: 12, vocab: 30522, positions: 512, int8: true }),
     },
   },
@@ -60,15 +66,14 @@ const pairs = {
     title: 'nano, int8, against MiniLM-L6 int8',
     ours: shape('nano'),
     peer: {
-      name: 'minilm-l6-int8',
+      name: 'minilm-l6-int8.onnx',
       build: file => bert(file, { hidden: 384, intermediate: 1536, layers: 6, heads: 12, vocab: 30522, positions: 512, int8: true }),
     },
   },
 }
 
 function writeLlama(file, int8) {
-  const f = open(checkpoint)
-  llama(file, { config: smollm2, weights: name => f.float32(name), layers, int8 })
+  llama(file, { config: smollm2, weights: open(checkpoint).float32, layers, int8 })
 }
 
 // bench runs our bench and returns its report.
@@ -80,7 +85,7 @@ function prepare(chosen) {
   execFileSync('go', ['build', '-o', binary, './cmd/alknet-firewall'], { cwd: path.dirname(here), stdio: 'inherit' })
   for (const { ours, peer } of chosen) {
     bench(...ours, '--lens', 1, '--repeat', 1) // writes the checkpoint
-    peer.file = path.join(work, peer.name + '.onnx')
+    peer.file = path.join(work, peer.name)
     if (!fs.existsSync(peer.file)) peer.build(peer.file)
   }
 }
@@ -99,7 +104,24 @@ async function start(file, threads, spinning) {
 }
 
 const anyIDs = n => BigInt64Array.from({ length: n }, (_, i) => BigInt((i * 7919 + 13) % 30522))
-const pause = ms => new Promise(resolve => setTimeout(resolve, ms))
+const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
+
+// quiet waits until nobody spins any more, and then a little longer, to see how
+// many cores others keep busy meanwhile; NaN where the system does not say.
+async function quiet() {
+  const busy = () => {
+    try {
+      const [user, nice, system, , , irq, softirq] = fs.readFileSync('/proc/stat', 'utf8').split(/\s+/).slice(1).map(Number)
+      return user + nice + system + irq + softirq
+    } catch {
+      return NaN
+    }
+  }
+  await sleep(50)
+  const [begun, before] = [performance.now(), busy()]
+  await sleep(100)
+  return (busy() - before) * 10 / (performance.now() - begun) // a tick has 10 ms
+}
 
 function median(x) {
   const s = [...x].sort((a, b) => a - b)
@@ -112,25 +134,25 @@ const show = (x, digits) => `${x.median.toFixed(digits)} [${x.min.toFixed(digits
 // ratio is that of two neighbours, so that a machine that slows down slows both.
 async function compare({ title, ours, peer }, n, threads) {
   const sessions = [await start(peer.file, threads, 1)]
-  if (threads > 1) sessions.push(await start(peer.file, threads, 0)) // one thread has nobody to spin for
+  if (threads > 1 && peer.file.endsWith('.onnx')) sessions.push(await start(peer.file, threads, 0)) // one thread has nobody to wait for
   const times = [[], [], []], ratios = [[], []]
   let own
-  const theirs = []
+  const theirs = [], others = []
   for (let r = 0; r < rounds; r++) {
     own = bench(...ours, '--lens', n, '--repeat', repeat, '--threads', threads)
     times[0].push(own.runs[0].ms_median)
     for (const [i, s] of sessions.entries()) {
-      await pause(100) // until nobody spins any more
+      others.push(await quiet())
       theirs[i] = await s.ask({ ids: anyIDs(n), repeat })
       times[i + 1].push(median(theirs[i].times))
       ratios[i].push(times[i + 1][r] / times[0][r])
     }
-    await pause(100)
+    others.push(await quiet())
   }
   for (const s of sessions) s.stop()
   const figures = i => ({ ms: spread(times[i + 1]), ratio: spread(ratios[i]), load_ms: theirs[i].load, rss_mb: theirs[i].rss, peak_rss_mb: theirs[i].peak })
   return {
-    pair: title, tokens: n, threads, rounds, repeat,
+    pair: title, tokens: n, threads, rounds, repeat, busy_elsewhere: spread(others),
     ours: { ms: spread(times[0]), load_ms: own.load_ms, rss_mb: own.rss_mb, peak_rss_mb: own.peak_rss_mb, kernel: own.kernel, gops: own.runs[0].gops, peak: own.peak },
     spinning: figures(0), ...(sessions.length > 1 ? { waiting: figures(1) } : {}),
   }
@@ -141,6 +163,7 @@ function row(x) {
   return [
     x.pair, x.tokens, x.threads, show(x.ours.ms, 1), show(x.spinning.ms, 1), x.waiting ? show(x.waiting.ms, 1) : '', show(best.ratio, 2),
     `${x.ours.load_ms.toFixed(0)} / ${best.load_ms.toFixed(0)}`, `${x.ours.rss_mb.toFixed(0)} / ${best.rss_mb.toFixed(0)}`,
+    x.busy_elsewhere.median.toFixed(1),
   ]
 }
 
@@ -183,7 +206,7 @@ if (flags.check) {
   await check()
 } else if (!flags.prepare) {
   const results = []
-  console.log('| models | tokens | threads | ours, ms | ONNX Runtime, ms | without spinning, ms | ratio | load, ms | memory, MB |\n|---|---|---|---|---|---|---|---|---|')
+  console.log('| models | tokens | threads | ours, ms | theirs, ms | without spinning, ms | ratio | load, ms | memory, MB | cores busy elsewhere |\n|---|---|---|---|---|---|---|---|---|---|')
   for (const pair of chosen) {
     for (const n of numbers(flags.lens)) {
       for (const threads of numbers(flags.threads)) {
