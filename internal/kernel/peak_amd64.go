@@ -2,8 +2,6 @@
 
 package kernel
 
-import "golang.org/x/sys/cpu"
-
 // peakF32 returns the sum of one lane over all sums, and how many products stand
 // behind each unit of it.
 func peakF32(turns int) (sum float32, products int) {
@@ -20,10 +18,12 @@ func peakF32(turns int) (sum float32, products int) {
 // once.
 func peakInt8(turns int) (sum int32, products int) {
 	switch {
-	case active == avx512 && cpu.X86.HasAVX512VNNI:
-		return peakInt8VNNI(turns), 16
+	case active == avx512 && dotProduct:
+		return peakInt8VNNIAVX512(turns), 16
 	case active == avx512:
 		return peakInt8AVX512(turns), 16
+	case active == avx2 && dotProduct:
+		return peakInt8VNNIAVX2(turns), 8
 	case active == avx2:
 		return peakInt8AVX2(turns), 8
 	}
@@ -40,14 +40,19 @@ func peakF32AVX512(turns int) float32
 //go:noescape
 func peakF32AVX2(turns int) float32
 
-// peakInt8VNNI adds four products to each of 16 lanes where peakGeneric adds one,
-// with VPDPBUSD.
+// peakInt8VNNIAVX512 adds four products to each of 16 lanes where peakGeneric adds
+// one, with VPDPBUSD.
 //
 //go:noescape
-func peakInt8VNNI(turns int) int32
+func peakInt8VNNIAVX512(turns int) int32
 
-// peakInt8AVX512 is peakInt8VNNI in three instructions: VPMADDUBSW, VPMADDWD and
-// VPADDD.
+// peakInt8VNNIAVX2 is peakInt8VNNIAVX512 in 8 lanes.
+//
+//go:noescape
+func peakInt8VNNIAVX2(turns int) int32
+
+// peakInt8AVX512 is peakInt8VNNIAVX512 in three instructions: VPMADDUBSW, VPMADDWD
+// and VPADDD.
 //
 //go:noescape
 func peakInt8AVX512(turns int) int32

@@ -8,7 +8,7 @@ func TestPeak(t *testing.T) {
 	eachImplementation(t, func(t *testing.T) {
 		for _, turns := range []int{0, 1, 2, 1000, MaxPeakTurns} {
 			// Two operations for each product; the lanes that the type has.
-			lanes := map[string]int{"avx512": 16, "avx2": 8, "generic": 1}[Implementation()]
+			lanes := map[implementation]int{avx512: 16, avx2: 8, generic: 1}[active]
 			four := 4
 			if lanes == 1 {
 				four = 1

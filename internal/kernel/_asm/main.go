@@ -2,6 +2,7 @@
 //
 //	go run . matrix > ../matrix_amd64.s
 //	go run . vector > ../vector_amd64.s
+//	go run . int8 > ../int8_amd64.s
 //	go run . peak > ../peak_amd64.s
 //
 // It has a module of its own so that avo never reaches the users of the
@@ -17,7 +18,7 @@ import (
 
 func main() {
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: asm matrix|vector|peak")
+		fmt.Fprintln(os.Stderr, "usage: asm matrix|vector|int8|peak")
 		os.Exit(2)
 	}
 	file := os.Args[1]
@@ -29,6 +30,8 @@ func main() {
 		matrix()
 	case "vector":
 		vector()
+	case "int8":
+		int8Products()
 	case "peak":
 		peak()
 	default:

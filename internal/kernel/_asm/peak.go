@@ -43,14 +43,16 @@ func peak() {
 			VPMADDWD(words, pair, pair)
 			VPADDD(pair, sum, sum)
 		})
+		peakLoop(w, "peakInt8VNNI"+w.name, "int32", func() {
+			VPBROADCASTD(ones.Offset(4), x)
+		}, func(sum VecPhysical) {
+			if w.wide {
+				VPDPBUSD(x, x, sum)
+			} else {
+				vexVPDPBUSD(x, x, sum)
+			}
+		})
 	}
-	w := width{"AVX512", true, 16}
-	x := w.reg(12)
-	peakLoop(w, "peakInt8VNNI", "int32", func() {
-		VPBROADCASTD(ones.Offset(4), x)
-	}, func(sum VecPhysical) {
-		VPDPBUSD(x, x, sum)
-	})
 }
 
 // peakLoop emits one of the loops: add adds a product to a sum.
