@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,14 +39,15 @@ var shapes = map[string]string{
 
 // benchReport is what bench prints with --json. Memory is in units of 2²⁰ bytes.
 type benchReport struct {
-	Model     string        `json:"model"`
-	Kernel    string        `json:"kernel"`
-	Peak      benchPeak     `json:"peak"`
-	LoadMs    float64       `json:"load_ms"`
-	RSSMB     float64       `json:"rss_mb"`
-	PeakRSSMB float64       `json:"peak_rss_mb"`
-	Runs      []benchRun    `json:"runs,omitempty"`
-	Screens   []benchScreen `json:"screens,omitempty"`
+	Model      string        `json:"model"`
+	Arithmetic string        `json:"arithmetic,omitempty"` // empty: the codebook's
+	Kernel     string        `json:"kernel"`
+	Peak       benchPeak     `json:"peak"`
+	LoadMs     float64       `json:"load_ms"`
+	RSSMB      float64       `json:"rss_mb"`
+	PeakRSSMB  float64       `json:"peak_rss_mb"`
+	Runs       []benchRun    `json:"runs,omitempty"`
+	Screens    []benchScreen `json:"screens,omitempty"`
 }
 
 // benchPeak is what all threads together can do in registers, in 10⁹ operations a
@@ -110,7 +112,8 @@ func benchCommand(ui *tui, set *settings) *cobra.Command {
 		Long: `Run the forward pass over inputs of several lengths and print milliseconds an
 input (median, fastest and slowest), tokens and arithmetic per second, what share
 that is of what this machine can do at most, load time and memory. With --shape
-the weights are random: speed does not depend on them.
+the weights are random: speed does not depend on them. The arithmetic is int8
+unless --arithmetic says otherwise.
 
 With --screen, measure whole screenings, from text to verdict: what one caller
 waits, alone and among --callers, and requests a second.`,
@@ -185,8 +188,12 @@ func bench(cmd *cobra.Command, ui *tui, set *settings, f benchFlags) error {
 	if err != nil {
 		return err
 	}
+	peak := r.Peak.F32GOps
+	if r.Arithmetic == lm.Int8.String() {
+		peak = r.Peak.Int8GOps
+	}
 	for i := range r.Runs {
-		r.Runs[i].PeakShare = share(r.Runs[i].GOps, r.Peak.F32GOps)
+		r.Runs[i].PeakShare = share(r.Runs[i].GOps, peak)
 	}
 	r.RSSMB, r.PeakRSSMB = memoryMB()
 	if f.json {
@@ -230,6 +237,11 @@ func (p *benchPeak) measure(threads int) {
 
 // benchPasses measures the forward pass.
 func benchPasses(cmd *cobra.Command, ui *tui, o firewall.Options, f benchFlags, r *benchReport) error {
+	arithmetic, err := lm.ParseArithmetic(cmp.Or(o.Arithmetic, lm.Int8.String()))
+	if err != nil {
+		return err
+	}
+	r.Arithmetic = arithmetic.String()
 	var (
 		config  lm.Config
 		weights *safetensors.File
@@ -240,7 +252,6 @@ func benchPasses(cmd *cobra.Command, ui *tui, o firewall.Options, f benchFlags, 
 		if !ok {
 			return fmt.Errorf("no shape %q is known, only %s", f.shape, strings.Join(slices.Sorted(maps.Keys(shapes)), " and "))
 		}
-		var err error
 		if config, err = lm.ParseConfig([]byte(configJSON)); err != nil {
 			return err
 		}
@@ -266,7 +277,7 @@ func benchPasses(cmd *cobra.Command, ui *tui, o firewall.Options, f benchFlags, 
 		r.Model = name
 	}
 	defer weights.Close()
-	model, err := lm.Load(config, weights, lm.Options{Depth: f.layers, Threads: o.Threads})
+	model, err := lm.Load(config, weights, lm.Options{Depth: f.layers, Threads: o.Threads, Arithmetic: arithmetic})
 	if err != nil {
 		return err
 	}
@@ -351,6 +362,7 @@ func benchScreens(ctx context.Context, ui *tui, set *settings, f benchFlags, thr
 		return err
 	}
 	r.LoadMs = ms(time.Since(begun))
+	r.Arithmetic = set.values["arithmetic"]
 	d, err := fw.Detector(ctx)
 	if err != nil {
 		return err

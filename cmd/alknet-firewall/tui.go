@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -194,7 +195,7 @@ func (ui *tui) excerpt(text string, s firewall.Span) {
 
 // bench prints a report of the bench command.
 func (ui *tui) bench(threads int, r *benchReport) {
-	fmt.Fprintf(ui.out, "%s, %s, %d threads, loaded in %.0f ms", printable(r.Model), r.Kernel, threads, r.LoadMs)
+	fmt.Fprintf(ui.out, "%s, %s, %s, %d threads, loaded in %.0f ms", printable(r.Model), cmp.Or(r.Arithmetic, "arithmetic of the codebook"), r.Kernel, threads, r.LoadMs)
 	if r.PeakRSSMB > 0 {
 		fmt.Fprintf(ui.out, ", %.0f MB resident, %.0f MB at most", r.RSSMB, r.PeakRSSMB)
 	}
