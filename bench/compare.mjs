@@ -5,7 +5,7 @@ import path from 'node:path'
 import { parseArgs } from 'node:util'
 import * as gguf from './gguf.mjs'
 import { bert, llama } from './models.mjs'
-import { open } from './safetensors.mjs'
+import { cut, open } from './safetensors.mjs'
 
 const here = import.meta.dirname
 const work = path.join(here, 'work')
@@ -26,6 +26,7 @@ const { values: flags } = parseArgs({
     layers: { type: 'string', default: '30' },
     rounds: { type: 'string', default: '5' },
     repeat: { type: 'string', default: '3' },
+    tokenizer: { type: 'string' },
     json: { type: 'string' },
     prepare: { type: 'boolean', default: false },
     check: { type: 'boolean', default: false },
@@ -38,33 +39,40 @@ const numbers = s => s.split(',').map(Number)
 // part in the same form and arithmetic, or, where the models differ, in that which
 // a user would choose it in.
 const shape = (name, ...more) => ['--shape', name, '--checkpoint', path.join(work, name + '.safetensors'), ...more]
+const bertBase = {
+  name: 'bert-base-int8.onnx',
+  build: file => bert(file, { hidden: 768, intermediate: 3072, layers: 12, heads: 12, vocab: 30522, positions: 512, int8: true }),
+}
 const pairs = {
   'smollm2-f32': {
     title: `SmolLM2-135M, ${layers} layers, float32`,
-    ours: shape('smollm2-135m', '--layers', layers),
+    ours: shape('smollm2-135m', '--layers', layers, '--arithmetic', 'f32'),
     peer: { name: `smollm2-f32-${layers}.onnx`, build: file => writeLlama(file, false) },
   },
   'smollm2-int8': {
     title: `SmolLM2-135M, ${layers} layers, int8`,
-    ours: shape('smollm2-135m', '--layers', layers),
+    ours: shape('smollm2-135m', '--layers', layers, '--arithmetic', 'int8'),
     peer: { name: `smollm2-int8-${layers}.onnx`, build: file => writeLlama(file, true) },
   },
   'smollm2-q8': {
     title: `SmolLM2-135M, ${layers} layers, int8, against llama.cpp Q8_0`,
-    ours: shape('smollm2-135m', '--layers', layers),
+    ours: shape('smollm2-135m', '--layers', layers, '--arithmetic', 'int8'),
     peer: { name: `smollm2-q8-${layers}.gguf`, build: file => gguf.llama(file, { config: smollm2, weights: open(checkpoint).float32, layers }) },
   },
   'half-int8': {
     title: 'SmolLM2-135M, 15 of 30 layers, int8, against BERT-base int8',
-    ours: shape('smollm2-135m', '--layers', 15),
-    peer: {
-      name: 'bert-base-int8.onnx',
-      build: file => bert(file, { hidden: 768, intermediate: 3072, layers: 12, heads: 12, vocab: 30522, positions: 512, int8: true }),
-    },
+    ours: shape('smollm2-135m', '--layers', 15, '--arithmetic', 'int8'),
+    peer: bertBase,
+  },
+  'screen-int8': {
+    title: 'whole screening with 15 layers of SmolLM2-135M, int8, against BERT-base int8',
+    ours: ['--screen', '--callers', 1, '--for', '1s', '--model', path.join(work, 'half')],
+    prepare: half,
+    peer: bertBase,
   },
   'nano-int8': {
     title: 'nano, int8, against MiniLM-L6 int8',
-    ours: shape('nano'),
+    ours: shape('nano', '--arithmetic', 'int8'),
     peer: {
       name: 'minilm-l6-int8.onnx',
       build: file => bert(file, { hidden: 384, intermediate: 1536, layers: 6, heads: 12, vocab: 30522, positions: 512, int8: true }),
@@ -76,6 +84,23 @@ function writeLlama(file, int8) {
   llama(file, { config: smollm2, weights: open(checkpoint).float32, layers, int8 })
 }
 
+// half makes a detector of the first blocks of SmolLM2 that calibrate, which reads
+// a deep model at a third, a half and two thirds, reads at 15 and no deeper. What it
+// says means nothing, for its weights are random; what it costs does.
+function half() {
+  const dir = path.join(work, 'half'), codebook = path.join(dir, 'codebook.safetensors'), blocks = 23
+  if (fs.existsSync(codebook)) return
+  if (!flags.tokenizer) throw new Error('screen-int8 needs --tokenizer FILE: tokenizer.json of SmolLM2-135M')
+  fs.mkdirSync(dir, { recursive: true })
+  bench(...shape('smollm2-135m'), '--lens', 1, '--repeat', 1)
+  cut(checkpoint, path.join(dir, 'model.safetensors'), name => !(Number(name.match(/layers\.(\d+)\./)?.[1]) >= blocks))
+  fs.writeFileSync(path.join(dir, 'config.json'), JSON.stringify({ ...smollm2, model_type: 'llama', num_hidden_layers: blocks, tie_word_embeddings: true }))
+  fs.copyFileSync(flags.tokenizer, path.join(dir, 'tokenizer.json'))
+  const texts = path.join(path.dirname(here), 'calibration')
+  const data = fs.readdirSync(texts).filter(name => /^(attacks|benign)-0/.test(name)).map(name => path.join(texts, name))
+  execFileSync(binary, ['calibrate', '--model', dir, '--per-source', 12, '-o', codebook, ...data], { stdio: 'inherit' })
+}
+
 // bench runs our bench and returns its report.
 const bench = (...args) => JSON.parse(execFileSync(binary, ['bench', '--json', ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }))
 
@@ -83,8 +108,9 @@ const bench = (...args) => JSON.parse(execFileSync(binary, ['bench', '--json', .
 function prepare(chosen) {
   fs.mkdirSync(work, { recursive: true })
   execFileSync('go', ['build', '-o', binary, './cmd/alknet-firewall'], { cwd: path.dirname(here), stdio: 'inherit' })
-  for (const { ours, peer } of chosen) {
-    bench(...ours, '--lens', 1, '--repeat', 1) // writes the checkpoint
+  for (const { ours, peer, prepare } of chosen) {
+    if (prepare) prepare()
+    else bench(...ours, '--lens', 1, '--repeat', 1) // writes the checkpoint
     peer.file = path.join(work, peer.name)
     if (!fs.existsSync(peer.file)) peer.build(peer.file)
   }
@@ -139,8 +165,9 @@ async function compare({ title, ours, peer }, n, threads) {
   let own
   const theirs = [], others = []
   for (let r = 0; r < rounds; r++) {
-    own = bench(...ours, '--lens', n, '--repeat', repeat, '--threads', threads)
-    times[0].push(own.runs[0].ms_median)
+    const screen = ours.includes('--screen')
+    own = bench(...ours, '--lens', n, '--threads', threads, ...(screen ? [] : ['--repeat', repeat]))
+    times[0].push((screen ? own.screens : own.runs)[0].ms_median)
     for (const [i, s] of sessions.entries()) {
       others.push(await quiet())
       theirs[i] = await s.ask({ ids: anyIDs(n), repeat })
@@ -153,7 +180,7 @@ async function compare({ title, ours, peer }, n, threads) {
   const figures = i => ({ ms: spread(times[i + 1]), ratio: spread(ratios[i]), load_ms: theirs[i].load, rss_mb: theirs[i].rss, peak_rss_mb: theirs[i].peak })
   return {
     pair: title, tokens: n, threads, rounds, repeat, busy_elsewhere: spread(others),
-    ours: { ms: spread(times[0]), load_ms: own.load_ms, rss_mb: own.rss_mb, peak_rss_mb: own.peak_rss_mb, kernel: own.kernel, gops: own.runs[0].gops, peak: own.peak },
+    ours: { load_ms: own.load_ms, rss_mb: own.rss_mb, peak_rss_mb: own.peak_rss_mb, kernel: own.kernel, peak: own.peak, ...(own.runs ?? own.screens)[0], ms: spread(times[0]) },
     spinning: figures(0), ...(sessions.length > 1 ? { waiting: figures(1) } : {}),
   }
 }
@@ -172,7 +199,7 @@ async function check() {
   console.log('| tokens | ONNX Runtime float32 | ONNX Runtime int8 | ours int8 |\n|---|---|---|---|')
   const states = path.join(work, 'states.safetensors')
   const run = (n, arithmetic) => {
-    bench(...shape('smollm2-135m', '--layers', layers, '--lens', n, '--repeat', 1, '--states', states))
+    bench(...shape('smollm2-135m', '--layers', layers, '--arithmetic', arithmetic, '--lens', n, '--repeat', 1, '--states', states))
     return open(states)
   }
   for (const n of numbers(flags.lens)) {
