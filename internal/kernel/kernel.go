@@ -23,7 +23,7 @@ package kernel
 
 import "fmt"
 
-//go:generate sh -c "cd _asm && go run . matrix > ../matrix_amd64.s && go run . vector > ../vector_amd64.s && go run . int8 > ../int8_amd64.s"
+//go:generate sh -c "cd _asm && go run . matrix > ../matrix_amd64.s && go run . vector > ../vector_amd64.s && go run . int8 > ../int8_amd64.s && go run . peak > ../peak_amd64.s"
 
 // implementation names one way to run this package's float32 arithmetic, in order of
 // preference: a higher one is faster.
