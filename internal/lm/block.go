@@ -19,8 +19,7 @@ func (r *Run) rows(worker, chunk int) {
 		b := &m.blocks[r.layer-1]
 
 		// x += o_proj(attention)
-		r.gather(s.b, t0, t1)
-		b.o.Mul(s.a, s.b, n)
+		b.o.Mul(s.a, r.q[t0*c.Heads*c.HeadDim:], n)
 		addBias(s.a, b.oBias, n)
 		r.tap(Attention, s.a, t0, n)
 		if r.layer == r.last && !r.mlp {
