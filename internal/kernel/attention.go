@@ -279,6 +279,9 @@ func (a *Attention) block(q []float32, stride int, s Span, scale float32, prefix
 		copy(a.q[i*s.Group*dim:], q[i*stride:][:s.Group*dim])
 	}
 	x := a.q[:rows*dim]
+	if kv.format == BFloat16 {
+		scale *= log2E // the weights are powers of two
+	}
 	multiply(x, scale)
 	depth := dim // of a row, in values or pairs
 	switch {
@@ -361,18 +364,24 @@ func (a *Attention) soften(i, dim, begin, end, n int, first bool, kv *KV) {
 	clear(row[:begin])
 	clear(row[end:even])
 	if x := row[begin:end]; len(x) > 0 {
-		before := a.most[i]
-		m := max(before, maximum(x))
-		a.most[i] = m
-		if m > before && a.sum[i] != 0 {
+		before, raise, sum := a.most[i], exp, float32(0)
+		low := float32(expLow)
+		if kv.format == BFloat16 {
+			a.most[i], sum = weigh(x, before)
+			raise, low = power, -126
+		} else {
+			a.most[i] = max(before, maximum(x))
+			sum = expSum(x, a.most[i])
+		}
+		if a.most[i] > before && a.sum[i] != 0 {
 			shrink := float32(0)
-			if d := before - m; d >= expLow {
-				shrink = exp(d)
+			if d := before - a.most[i]; d >= low {
+				shrink = raise(d)
 			}
 			a.sum[i] *= shrink
 			multiply(a.out[i*roundUp(dim):][:dim], shrink)
 		}
-		a.sum[i] += expSum(x, m)
+		a.sum[i] += sum
 	}
 	switch {
 	case kv.paired:
@@ -421,6 +430,45 @@ func (a *Attention) resize(rows, dim int) {
 // floats is words the other way.
 func floats(x []uint32) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(&x[0])), len(x))
+}
+
+// weighGeneric sets x[i] = 2^(x[i]-most), where most is the largest of x and of before,
+// and returns most and the sum, in 32 partial sums. What is less than 2⁻¹²⁶ becomes
+// that. NaN anywhere makes the sum NaN, and may make most anything.
+func weighGeneric(x []float32, before float32) (most, sum float32) {
+	most = before
+	for _, v := range x {
+		if v > most {
+			most = v
+		}
+	}
+	var s [32]float32
+	for i, v := range x {
+		x[i] = power(max(v-most, -126))
+		s[i%32] += x[i]
+	}
+	return most, fold(&s)
+}
+
+// The polynomial of 2ʳ for |r| <= 1/2 with the least relative error, 5.4e-6, that is
+// exact at 0 (Remez exchange, 2026-11). A weight is rounded to 2⁻⁹ afterwards.
+const (
+	pow1 = 6.931053341e-1
+	pow2 = 2.402216778e-1
+	pow3 = 5.600578835e-2
+	pow4 = 9.676037098e-3
+)
+
+// power returns 2ˣ for -126 <= x <= 0 to 6e-6. NaN gives NaN.
+func power(x float32) float32 {
+	z := x + expMagic
+	r := x - (z - expMagic)
+	p := float32(pow4)
+	p = p*r + pow3
+	p = p*r + pow2
+	p = p*r + pow1
+	p = p*r + 1
+	return p * math.Float32frombits(math.Float32bits(z)<<23)
 }
 
 // bf16 returns the bits of x rounded to bfloat16: to nearest, ties to even. A NaN

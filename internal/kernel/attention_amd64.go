@@ -60,6 +60,16 @@ func round(x []float32) {
 	}
 }
 
+func weigh(x []float32, before float32) (most, sum float32) {
+	switch active {
+	case avx512:
+		return weighAVX512(&x[0], before, len(x))
+	case avx2:
+		return weighAVX2(&x[0], before, len(x))
+	}
+	return weighGeneric(x, before)
+}
+
 // tilePairsAVX512 is tilePairsGeneric for 1 to 12 rows.
 //
 //go:noescape
@@ -79,5 +89,15 @@ func roundAVX512(x *float32, n int)
 //
 //go:noescape
 func roundAVX2(x *float32, n int)
+
+// weighAVX512 is weighGeneric for n > 0 values.
+//
+//go:noescape
+func weighAVX512(x *float32, before float32, n int) (most, sum float32)
+
+// weighAVX2 is weighAVX512 with narrower registers and the same bits.
+//
+//go:noescape
+func weighAVX2(x *float32, before float32, n int) (most, sum float32)
 
 func cpuVendor() uint32

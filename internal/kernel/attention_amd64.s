@@ -4829,7 +4829,119 @@ DATA rounding<>+240(SB)/4, $0xffff0000
 DATA rounding<>+244(SB)/4, $0xffff0000
 DATA rounding<>+248(SB)/4, $0xffff0000
 DATA rounding<>+252(SB)/4, $0xffff0000
-GLOBL rounding<>(SB), RODATA|NOPTR, $256
+DATA rounding<>+256(SB)/4, $0xc2fc0000
+DATA rounding<>+260(SB)/4, $0xc2fc0000
+DATA rounding<>+264(SB)/4, $0xc2fc0000
+DATA rounding<>+268(SB)/4, $0xc2fc0000
+DATA rounding<>+272(SB)/4, $0xc2fc0000
+DATA rounding<>+276(SB)/4, $0xc2fc0000
+DATA rounding<>+280(SB)/4, $0xc2fc0000
+DATA rounding<>+284(SB)/4, $0xc2fc0000
+DATA rounding<>+288(SB)/4, $0xc2fc0000
+DATA rounding<>+292(SB)/4, $0xc2fc0000
+DATA rounding<>+296(SB)/4, $0xc2fc0000
+DATA rounding<>+300(SB)/4, $0xc2fc0000
+DATA rounding<>+304(SB)/4, $0xc2fc0000
+DATA rounding<>+308(SB)/4, $0xc2fc0000
+DATA rounding<>+312(SB)/4, $0xc2fc0000
+DATA rounding<>+316(SB)/4, $0xc2fc0000
+DATA rounding<>+320(SB)/4, $0x4b40007f
+DATA rounding<>+324(SB)/4, $0x4b40007f
+DATA rounding<>+328(SB)/4, $0x4b40007f
+DATA rounding<>+332(SB)/4, $0x4b40007f
+DATA rounding<>+336(SB)/4, $0x4b40007f
+DATA rounding<>+340(SB)/4, $0x4b40007f
+DATA rounding<>+344(SB)/4, $0x4b40007f
+DATA rounding<>+348(SB)/4, $0x4b40007f
+DATA rounding<>+352(SB)/4, $0x4b40007f
+DATA rounding<>+356(SB)/4, $0x4b40007f
+DATA rounding<>+360(SB)/4, $0x4b40007f
+DATA rounding<>+364(SB)/4, $0x4b40007f
+DATA rounding<>+368(SB)/4, $0x4b40007f
+DATA rounding<>+372(SB)/4, $0x4b40007f
+DATA rounding<>+376(SB)/4, $0x4b40007f
+DATA rounding<>+380(SB)/4, $0x4b40007f
+DATA rounding<>+384(SB)/4, $0x3c1e883e
+DATA rounding<>+388(SB)/4, $0x3c1e883e
+DATA rounding<>+392(SB)/4, $0x3c1e883e
+DATA rounding<>+396(SB)/4, $0x3c1e883e
+DATA rounding<>+400(SB)/4, $0x3c1e883e
+DATA rounding<>+404(SB)/4, $0x3c1e883e
+DATA rounding<>+408(SB)/4, $0x3c1e883e
+DATA rounding<>+412(SB)/4, $0x3c1e883e
+DATA rounding<>+416(SB)/4, $0x3c1e883e
+DATA rounding<>+420(SB)/4, $0x3c1e883e
+DATA rounding<>+424(SB)/4, $0x3c1e883e
+DATA rounding<>+428(SB)/4, $0x3c1e883e
+DATA rounding<>+432(SB)/4, $0x3c1e883e
+DATA rounding<>+436(SB)/4, $0x3c1e883e
+DATA rounding<>+440(SB)/4, $0x3c1e883e
+DATA rounding<>+444(SB)/4, $0x3c1e883e
+DATA rounding<>+448(SB)/4, $0x3d656653
+DATA rounding<>+452(SB)/4, $0x3d656653
+DATA rounding<>+456(SB)/4, $0x3d656653
+DATA rounding<>+460(SB)/4, $0x3d656653
+DATA rounding<>+464(SB)/4, $0x3d656653
+DATA rounding<>+468(SB)/4, $0x3d656653
+DATA rounding<>+472(SB)/4, $0x3d656653
+DATA rounding<>+476(SB)/4, $0x3d656653
+DATA rounding<>+480(SB)/4, $0x3d656653
+DATA rounding<>+484(SB)/4, $0x3d656653
+DATA rounding<>+488(SB)/4, $0x3d656653
+DATA rounding<>+492(SB)/4, $0x3d656653
+DATA rounding<>+496(SB)/4, $0x3d656653
+DATA rounding<>+500(SB)/4, $0x3d656653
+DATA rounding<>+504(SB)/4, $0x3d656653
+DATA rounding<>+508(SB)/4, $0x3d656653
+DATA rounding<>+512(SB)/4, $0x3e75fcac
+DATA rounding<>+516(SB)/4, $0x3e75fcac
+DATA rounding<>+520(SB)/4, $0x3e75fcac
+DATA rounding<>+524(SB)/4, $0x3e75fcac
+DATA rounding<>+528(SB)/4, $0x3e75fcac
+DATA rounding<>+532(SB)/4, $0x3e75fcac
+DATA rounding<>+536(SB)/4, $0x3e75fcac
+DATA rounding<>+540(SB)/4, $0x3e75fcac
+DATA rounding<>+544(SB)/4, $0x3e75fcac
+DATA rounding<>+548(SB)/4, $0x3e75fcac
+DATA rounding<>+552(SB)/4, $0x3e75fcac
+DATA rounding<>+556(SB)/4, $0x3e75fcac
+DATA rounding<>+560(SB)/4, $0x3e75fcac
+DATA rounding<>+564(SB)/4, $0x3e75fcac
+DATA rounding<>+568(SB)/4, $0x3e75fcac
+DATA rounding<>+572(SB)/4, $0x3e75fcac
+DATA rounding<>+576(SB)/4, $0x3f316f5a
+DATA rounding<>+580(SB)/4, $0x3f316f5a
+DATA rounding<>+584(SB)/4, $0x3f316f5a
+DATA rounding<>+588(SB)/4, $0x3f316f5a
+DATA rounding<>+592(SB)/4, $0x3f316f5a
+DATA rounding<>+596(SB)/4, $0x3f316f5a
+DATA rounding<>+600(SB)/4, $0x3f316f5a
+DATA rounding<>+604(SB)/4, $0x3f316f5a
+DATA rounding<>+608(SB)/4, $0x3f316f5a
+DATA rounding<>+612(SB)/4, $0x3f316f5a
+DATA rounding<>+616(SB)/4, $0x3f316f5a
+DATA rounding<>+620(SB)/4, $0x3f316f5a
+DATA rounding<>+624(SB)/4, $0x3f316f5a
+DATA rounding<>+628(SB)/4, $0x3f316f5a
+DATA rounding<>+632(SB)/4, $0x3f316f5a
+DATA rounding<>+636(SB)/4, $0x3f316f5a
+DATA rounding<>+640(SB)/4, $0x3f800000
+DATA rounding<>+644(SB)/4, $0x3f800000
+DATA rounding<>+648(SB)/4, $0x3f800000
+DATA rounding<>+652(SB)/4, $0x3f800000
+DATA rounding<>+656(SB)/4, $0x3f800000
+DATA rounding<>+660(SB)/4, $0x3f800000
+DATA rounding<>+664(SB)/4, $0x3f800000
+DATA rounding<>+668(SB)/4, $0x3f800000
+DATA rounding<>+672(SB)/4, $0x3f800000
+DATA rounding<>+676(SB)/4, $0x3f800000
+DATA rounding<>+680(SB)/4, $0x3f800000
+DATA rounding<>+684(SB)/4, $0x3f800000
+DATA rounding<>+688(SB)/4, $0x3f800000
+DATA rounding<>+692(SB)/4, $0x3f800000
+DATA rounding<>+696(SB)/4, $0x3f800000
+DATA rounding<>+700(SB)/4, $0x3f800000
+GLOBL rounding<>(SB), RODATA|NOPTR, $704
 
 DATA roundTail<>+0(SB)/4, $0xffffffff
 DATA roundTail<>+4(SB)/4, $0xffffffff
@@ -4945,6 +5057,154 @@ done:
 	VZEROUPPER
 	RET
 
+// func weighAVX512(x *float32, before float32, n int) (most float32, sum float32)
+// Requires: AVX, AVX512F, SSE
+TEXT ·weighAVX512(SB), NOSPLIT, $0-32
+	MOVQ         x+0(FP), DI
+	MOVQ         n+16(FP), R10
+	VBROADCASTSS before+8(FP), Z8
+	VMOVAPS      Z8, Z0
+	VMOVAPS      Z8, Z1
+	MOVQ         DI, SI
+	MOVQ         R10, DX
+
+scan:
+	SUBQ   $0x20, DX
+	JLT    scanned
+	VMAXPS (SI), Z0, Z0
+	VMAXPS 64(SI), Z1, Z1
+	ADDQ   $0x00000080, SI
+	JMP    scan
+
+scanned:
+	ADDQ    $0x20, DX
+	JZ      most
+	MOVQ    DX, CX
+	MOVQ    $0x00000001, AX
+	SHLQ    CL, AX
+	DECQ    AX
+	KMOVW   AX, K1
+	SHRQ    $0x10, AX
+	KMOVW   AX, K2
+	VMOVAPS Z8, Z10
+	VMOVUPS (SI), K1, Z10
+	VMAXPS  Z10, Z0, Z0
+	VMOVAPS Z8, Z10
+	VMOVUPS 64(SI), K2, Z10
+	VMAXPS  Z10, Z1, Z1
+
+most:
+	VMAXPS        Z1, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VMAXPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VMAXPS        X1, X0, X0
+	VMOVHLPS      X0, X0, X1
+	VMAXPS        X1, X0, X0
+	VMOVSHDUP     X0, X1
+	VMAXSS        X1, X0, X0
+	MOVSS         X0, most+24(FP)
+	VBROADCASTSS  X0, Z15
+	VMOVUPS       rounding<>+256(SB), Z11
+	VMOVUPS       rounding<>+320(SB), Z12
+	VMOVUPS       rounding<>+640(SB), Z13
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+
+loop:
+	CMPQ        R10, $0x20
+	JLT         tail
+	VMOVUPS     (DI), Z4
+	VSUBPS      Z15, Z4, Z4
+	VMAXPS      Z4, Z11, Z4
+	VADDPS      Z12, Z4, Z6
+	VSUBPS      Z12, Z6, Z7
+	VSUBPS      Z7, Z4, Z4
+	VMOVUPS     rounding<>+384(SB), Z5
+	VFMADD213PS rounding<>+448(SB), Z4, Z5
+	VFMADD213PS rounding<>+512(SB), Z4, Z5
+	VFMADD213PS rounding<>+576(SB), Z4, Z5
+	VFMADD213PS Z13, Z4, Z5
+	VPSLLD      $0x17, Z6, Z6
+	VMULPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (DI)
+	VADDPS      Z5, Z0, Z0
+	VMOVUPS     64(DI), Z4
+	VSUBPS      Z15, Z4, Z4
+	VMAXPS      Z4, Z11, Z4
+	VADDPS      Z12, Z4, Z6
+	VSUBPS      Z12, Z6, Z7
+	VSUBPS      Z7, Z4, Z4
+	VMOVUPS     rounding<>+384(SB), Z5
+	VFMADD213PS rounding<>+448(SB), Z4, Z5
+	VFMADD213PS rounding<>+512(SB), Z4, Z5
+	VFMADD213PS rounding<>+576(SB), Z4, Z5
+	VFMADD213PS Z13, Z4, Z5
+	VPSLLD      $0x17, Z6, Z6
+	VMULPS      Z6, Z5, Z5
+	VMOVUPS     Z5, 64(DI)
+	VADDPS      Z5, Z1, Z1
+	ADDQ        $0x00000080, DI
+	SUBQ        $0x20, R10
+	JMP         loop
+
+tail:
+	TESTQ       R10, R10
+	JZ          done
+	MOVQ        R10, CX
+	MOVQ        $0x00000001, AX
+	SHLQ        CL, AX
+	DECQ        AX
+	KMOVW       AX, K1
+	SHRQ        $0x10, AX
+	KMOVW       AX, K2
+	VMOVUPS.Z   (DI), K1, Z4
+	VSUBPS      Z15, Z4, Z4
+	VMAXPS      Z4, Z11, Z4
+	VADDPS      Z12, Z4, Z6
+	VSUBPS      Z12, Z6, Z7
+	VSUBPS      Z7, Z4, Z4
+	VMOVUPS     rounding<>+384(SB), Z5
+	VFMADD213PS rounding<>+448(SB), Z4, Z5
+	VFMADD213PS rounding<>+512(SB), Z4, Z5
+	VFMADD213PS rounding<>+576(SB), Z4, Z5
+	VFMADD213PS Z13, Z4, Z5
+	VPSLLD      $0x17, Z6, Z6
+	VMULPS      Z6, Z5, Z5
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, K1, (DI)
+	VADDPS      Z5, Z0, Z0
+	VMOVUPS.Z   64(DI), K2, Z4
+	VSUBPS      Z15, Z4, Z4
+	VMAXPS      Z4, Z11, Z4
+	VADDPS      Z12, Z4, Z6
+	VSUBPS      Z12, Z6, Z7
+	VSUBPS      Z7, Z4, Z4
+	VMOVUPS     rounding<>+384(SB), Z5
+	VFMADD213PS rounding<>+448(SB), Z4, Z5
+	VFMADD213PS rounding<>+512(SB), Z4, Z5
+	VFMADD213PS rounding<>+576(SB), Z4, Z5
+	VFMADD213PS Z13, Z4, Z5
+	VPSLLD      $0x17, Z6, Z6
+	VMULPS      Z6, Z5, Z5
+	VMOVAPS.Z   Z5, K2, Z5
+	VMOVUPS     Z5, K2, 64(DI)
+	VADDPS      Z5, Z1, Z1
+
+done:
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y9
+	VADDPS        Y9, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X9
+	VADDPS        X9, X0, X0
+	VMOVHLPS      X0, X0, X9
+	VADDPS        X9, X0, X0
+	VMOVSHDUP     X0, X9
+	VADDSS        X9, X0, X0
+	MOVSS         X0, sum+28(FP)
+	VZEROUPPER
+	RET
+
 // func roundAVX2(x *float32, n int)
 // Requires: AVX, AVX2
 TEXT ·roundAVX2(SB), NOSPLIT, $0-16
@@ -4991,6 +5251,230 @@ tail:
 	VMASKMOVPS Y1, Y15, (DI)(BX*4)
 
 done:
+	VZEROUPPER
+	RET
+
+// func weighAVX2(x *float32, before float32, n int) (most float32, sum float32)
+// Requires: AVX, AVX2, FMA3, SSE
+TEXT ·weighAVX2(SB), NOSPLIT, $0-32
+	MOVQ         x+0(FP), DI
+	MOVQ         n+16(FP), R10
+	VBROADCASTSS before+8(FP), Y8
+	VMOVAPS      Y8, Y0
+	VMOVAPS      Y8, Y1
+	VMOVAPS      Y8, Y2
+	VMOVAPS      Y8, Y3
+	MOVQ         DI, SI
+	MOVQ         R10, DX
+
+scan:
+	SUBQ   $0x20, DX
+	JLT    scanned
+	VMAXPS (SI), Y0, Y0
+	VMAXPS 32(SI), Y1, Y1
+	VMAXPS 64(SI), Y2, Y2
+	VMAXPS 96(SI), Y3, Y3
+	ADDQ   $0x00000080, SI
+	JMP    scan
+
+scanned:
+	ADDQ       $0x20, DX
+	JZ         most
+	MOVQ       DX, CX
+	LEAQ       roundTail<>+128(SB), R15
+	SHLQ       $0x02, CX
+	SUBQ       CX, R15
+	VMOVDQU    (R15), Y9
+	VMASKMOVPS (SI), Y9, Y10
+	VBLENDVPS  Y9, Y10, Y8, Y10
+	VMAXPS     Y10, Y0, Y0
+	VMOVDQU    32(R15), Y9
+	VMASKMOVPS 32(SI), Y9, Y10
+	VBLENDVPS  Y9, Y10, Y8, Y10
+	VMAXPS     Y10, Y1, Y1
+	VMOVDQU    64(R15), Y9
+	VMASKMOVPS 64(SI), Y9, Y10
+	VBLENDVPS  Y9, Y10, Y8, Y10
+	VMAXPS     Y10, Y2, Y2
+	VMOVDQU    96(R15), Y9
+	VMASKMOVPS 96(SI), Y9, Y10
+	VBLENDVPS  Y9, Y10, Y8, Y10
+	VMAXPS     Y10, Y3, Y3
+
+most:
+	VMAXPS       Y2, Y0, Y0
+	VMAXPS       Y3, Y1, Y1
+	VMAXPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VMAXPS       X1, X0, X0
+	VMOVHLPS     X0, X0, X1
+	VMAXPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VMAXSS       X1, X0, X0
+	MOVSS        X0, most+24(FP)
+	VBROADCASTSS X0, Y15
+	VMOVUPS      rounding<>+256(SB), Y11
+	VMOVUPS      rounding<>+320(SB), Y12
+	VMOVUPS      rounding<>+640(SB), Y13
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+
+loop:
+	CMPQ        R10, $0x20
+	JLT         tail
+	VMOVUPS     (DI), Y4
+	VSUBPS      Y15, Y4, Y4
+	VMAXPS      Y4, Y11, Y4
+	VADDPS      Y12, Y4, Y6
+	VSUBPS      Y12, Y6, Y7
+	VSUBPS      Y7, Y4, Y4
+	VMOVUPS     rounding<>+384(SB), Y5
+	VFMADD213PS rounding<>+448(SB), Y4, Y5
+	VFMADD213PS rounding<>+512(SB), Y4, Y5
+	VFMADD213PS rounding<>+576(SB), Y4, Y5
+	VFMADD213PS Y13, Y4, Y5
+	VPSLLD      $0x17, Y6, Y6
+	VMULPS      Y6, Y5, Y5
+	VMOVUPS     Y5, (DI)
+	VADDPS      Y5, Y0, Y0
+	VMOVUPS     32(DI), Y4
+	VSUBPS      Y15, Y4, Y4
+	VMAXPS      Y4, Y11, Y4
+	VADDPS      Y12, Y4, Y6
+	VSUBPS      Y12, Y6, Y7
+	VSUBPS      Y7, Y4, Y4
+	VMOVUPS     rounding<>+384(SB), Y5
+	VFMADD213PS rounding<>+448(SB), Y4, Y5
+	VFMADD213PS rounding<>+512(SB), Y4, Y5
+	VFMADD213PS rounding<>+576(SB), Y4, Y5
+	VFMADD213PS Y13, Y4, Y5
+	VPSLLD      $0x17, Y6, Y6
+	VMULPS      Y6, Y5, Y5
+	VMOVUPS     Y5, 32(DI)
+	VADDPS      Y5, Y1, Y1
+	VMOVUPS     64(DI), Y4
+	VSUBPS      Y15, Y4, Y4
+	VMAXPS      Y4, Y11, Y4
+	VADDPS      Y12, Y4, Y6
+	VSUBPS      Y12, Y6, Y7
+	VSUBPS      Y7, Y4, Y4
+	VMOVUPS     rounding<>+384(SB), Y5
+	VFMADD213PS rounding<>+448(SB), Y4, Y5
+	VFMADD213PS rounding<>+512(SB), Y4, Y5
+	VFMADD213PS rounding<>+576(SB), Y4, Y5
+	VFMADD213PS Y13, Y4, Y5
+	VPSLLD      $0x17, Y6, Y6
+	VMULPS      Y6, Y5, Y5
+	VMOVUPS     Y5, 64(DI)
+	VADDPS      Y5, Y2, Y2
+	VMOVUPS     96(DI), Y4
+	VSUBPS      Y15, Y4, Y4
+	VMAXPS      Y4, Y11, Y4
+	VADDPS      Y12, Y4, Y6
+	VSUBPS      Y12, Y6, Y7
+	VSUBPS      Y7, Y4, Y4
+	VMOVUPS     rounding<>+384(SB), Y5
+	VFMADD213PS rounding<>+448(SB), Y4, Y5
+	VFMADD213PS rounding<>+512(SB), Y4, Y5
+	VFMADD213PS rounding<>+576(SB), Y4, Y5
+	VFMADD213PS Y13, Y4, Y5
+	VPSLLD      $0x17, Y6, Y6
+	VMULPS      Y6, Y5, Y5
+	VMOVUPS     Y5, 96(DI)
+	VADDPS      Y5, Y3, Y3
+	ADDQ        $0x00000080, DI
+	SUBQ        $0x20, R10
+	JMP         loop
+
+tail:
+	TESTQ       R10, R10
+	JZ          done
+	MOVQ        R10, CX
+	LEAQ        roundTail<>+128(SB), R15
+	SHLQ        $0x02, CX
+	SUBQ        CX, R15
+	VMOVDQU     (R15), Y9
+	VMASKMOVPS  (DI), Y9, Y4
+	VSUBPS      Y15, Y4, Y4
+	VMAXPS      Y4, Y11, Y4
+	VADDPS      Y12, Y4, Y6
+	VSUBPS      Y12, Y6, Y7
+	VSUBPS      Y7, Y4, Y4
+	VMOVUPS     rounding<>+384(SB), Y5
+	VFMADD213PS rounding<>+448(SB), Y4, Y5
+	VFMADD213PS rounding<>+512(SB), Y4, Y5
+	VFMADD213PS rounding<>+576(SB), Y4, Y5
+	VFMADD213PS Y13, Y4, Y5
+	VPSLLD      $0x17, Y6, Y6
+	VMULPS      Y6, Y5, Y5
+	VANDPS      Y9, Y5, Y5
+	VMASKMOVPS  Y5, Y9, (DI)
+	VADDPS      Y5, Y0, Y0
+	VMOVDQU     32(R15), Y9
+	VMASKMOVPS  32(DI), Y9, Y4
+	VSUBPS      Y15, Y4, Y4
+	VMAXPS      Y4, Y11, Y4
+	VADDPS      Y12, Y4, Y6
+	VSUBPS      Y12, Y6, Y7
+	VSUBPS      Y7, Y4, Y4
+	VMOVUPS     rounding<>+384(SB), Y5
+	VFMADD213PS rounding<>+448(SB), Y4, Y5
+	VFMADD213PS rounding<>+512(SB), Y4, Y5
+	VFMADD213PS rounding<>+576(SB), Y4, Y5
+	VFMADD213PS Y13, Y4, Y5
+	VPSLLD      $0x17, Y6, Y6
+	VMULPS      Y6, Y5, Y5
+	VANDPS      Y9, Y5, Y5
+	VMASKMOVPS  Y5, Y9, 32(DI)
+	VADDPS      Y5, Y1, Y1
+	VMOVDQU     64(R15), Y9
+	VMASKMOVPS  64(DI), Y9, Y4
+	VSUBPS      Y15, Y4, Y4
+	VMAXPS      Y4, Y11, Y4
+	VADDPS      Y12, Y4, Y6
+	VSUBPS      Y12, Y6, Y7
+	VSUBPS      Y7, Y4, Y4
+	VMOVUPS     rounding<>+384(SB), Y5
+	VFMADD213PS rounding<>+448(SB), Y4, Y5
+	VFMADD213PS rounding<>+512(SB), Y4, Y5
+	VFMADD213PS rounding<>+576(SB), Y4, Y5
+	VFMADD213PS Y13, Y4, Y5
+	VPSLLD      $0x17, Y6, Y6
+	VMULPS      Y6, Y5, Y5
+	VANDPS      Y9, Y5, Y5
+	VMASKMOVPS  Y5, Y9, 64(DI)
+	VADDPS      Y5, Y2, Y2
+	VMOVDQU     96(R15), Y9
+	VMASKMOVPS  96(DI), Y9, Y4
+	VSUBPS      Y15, Y4, Y4
+	VMAXPS      Y4, Y11, Y4
+	VADDPS      Y12, Y4, Y6
+	VSUBPS      Y12, Y6, Y7
+	VSUBPS      Y7, Y4, Y4
+	VMOVUPS     rounding<>+384(SB), Y5
+	VFMADD213PS rounding<>+448(SB), Y4, Y5
+	VFMADD213PS rounding<>+512(SB), Y4, Y5
+	VFMADD213PS rounding<>+576(SB), Y4, Y5
+	VFMADD213PS Y13, Y4, Y5
+	VPSLLD      $0x17, Y6, Y6
+	VMULPS      Y6, Y5, Y5
+	VANDPS      Y9, Y5, Y5
+	VMASKMOVPS  Y5, Y9, 96(DI)
+	VADDPS      Y5, Y3, Y3
+
+done:
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X9
+	VADDPS       X9, X0, X0
+	VMOVHLPS     X0, X0, X9
+	VADDPS       X9, X0, X0
+	VMOVSHDUP    X0, X9
+	VADDSS       X9, X0, X0
+	MOVSS        X0, sum+28(FP)
 	VZEROUPPER
 	RET
 

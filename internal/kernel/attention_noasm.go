@@ -11,3 +11,5 @@ func tilePairs(c []float32, ldc int, a []uint32, lda, rows, depth int, b []uint3
 func pair(dst []uint32, x []float32) { pairGeneric(dst, x) }
 
 func round(x []float32) { roundGeneric(x) }
+
+func weigh(x []float32, before float32) (most, sum float32) { return weighGeneric(x, before) }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"strconv"
 
 	. "github.com/mmcloughlin/avo/build"
@@ -22,6 +23,7 @@ func attention() {
 	roundConstants()
 	for _, w := range []width{{"AVX512", true, 16}, {"AVX2", false, 8}} {
 		round(w)
+		weigh(w)
 	}
 
 	TEXT("cpuVendor", NOSPLIT, "func() uint32")
@@ -105,19 +107,31 @@ func pairs() {
 	RET()
 }
 
-// Constants of round, each repeated to fill 64 bytes.
+// Constants of round and weigh, each repeated to fill 64 bytes.
 const (
 	rOne = iota
 	rHalf
 	rQuiet
 	rHigh
+	rLow
+	rMagic
+	rExp4
+	rExp3
+	rExp2
+	rExp1
+	rUnit
 )
 
 var rounding Mem
 
 func roundConstants() {
+	f := math.Float32bits
 	rounding = GLOBL("rounding", RODATA|NOPTR)
-	for n, v := range []uint32{rOne: 1, rHalf: 0x7fff, rQuiet: 0x400000, rHigh: 0xffff0000} {
+	for n, v := range []uint32{
+		rOne: 1, rHalf: 0x7fff, rQuiet: 0x400000, rHigh: 0xffff0000,
+		rLow: f(-126), rMagic: f(3<<22 + 127),
+		rExp4: f(9.676037098e-3), rExp3: f(5.600578835e-2), rExp2: f(2.402216778e-1), rExp1: f(6.931053341e-1), rUnit: f(1),
+	} {
 		for i := range 16 {
 			DATA(64*n+4*i, U32(v))
 		}
@@ -161,4 +175,131 @@ func round(w width) {
 		}
 		store(t, RDI)
 	})
+}
+
+// weigh emits the maximum of n > 0 values and of before, and then x = 2^(x-maximum)
+// and its sum, 32 values at a time.
+func weigh(w width) {
+	TEXT("weigh"+w.name, NOSPLIT, "func(x *float32, before float32, n int) (most, sum float32)")
+	Doc("weigh" + w.name + " replaces weighGeneric.")
+	Load(Param("x"), RDI)
+	before, err := Param("before").Resolve()
+	if err != nil {
+		panic(err)
+	}
+	Load(Param("n"), R10)
+	at := func(n int) Mem { return rounding.Offset(64 * n) }
+
+	// The maximum, in as many registers as there are parts. What is beyond the values
+	// counts as before.
+	rest, mask, data := w.reg(8), w.reg(9), w.reg(10)
+	VBROADCASTSS(before.Addr, rest)
+	for v := range w.parts() {
+		VMOVAPS(rest, w.reg(v))
+	}
+	MOVQ(RDI, RSI)
+	MOVQ(R10, RDX)
+	Label("scan")
+	SUBQ(Imm(32), RDX)
+	JLT(LabelRef("scanned"))
+	for v := range w.parts() {
+		VMAXPS(Mem{Base: RSI, Disp: 4 * w.lanes * v}, w.reg(v), w.reg(v))
+	}
+	ADDQ(U32(128), RSI)
+	JMP(LabelRef("scan"))
+	Label("scanned")
+	ADDQ(Imm(32), RDX)
+	JZ(LabelRef("most"))
+	MOVQ(RDX, RCX)
+	w.tail()
+	for v := range w.parts() {
+		m := Mem{Base: RSI, Disp: 4 * w.lanes * v}
+		if w.wide {
+			VMOVAPS(rest, data)
+			VMOVUPS(m, masks[v], data)
+		} else {
+			w.loadTail(v, m, data, mask)
+			VBLENDVPS(mask, data, rest, data)
+		}
+		VMAXPS(data, w.reg(v), w.reg(v))
+	}
+	Label("most")
+	if w.wide {
+		VMAXPS(Z1, Z0, Z0)
+		VEXTRACTF64X4(Imm(1), Z0, Y1)
+		VMAXPS(Y1, Y0, Y0)
+	} else {
+		VMAXPS(Y2, Y0, Y0)
+		VMAXPS(Y3, Y1, Y1)
+		VMAXPS(Y1, Y0, Y0)
+	}
+	VEXTRACTF128(Imm(1), Y0, X1)
+	VMAXPS(X1, X0, X0)
+	VMOVHLPS(X0, X0, X1)
+	VMAXPS(X1, X0, X0)
+	VMOVSHDUP(X0, X1)
+	VMAXSS(X1, X0, X0)
+	Store(X0, ReturnIndex(0))
+	most := w.reg(15)
+	VBROADCASTSS(X0, most)
+
+	x, p, z, n, low, magic, one := w.reg(4), w.reg(5), w.reg(6), w.reg(7), w.reg(11), w.reg(12), w.reg(13)
+	VMOVUPS(at(rLow), low)
+	VMOVUPS(at(rMagic), magic)
+	VMOVUPS(at(rUnit), one)
+	for v := range w.parts() {
+		w.zero(w.reg(v))
+	}
+	power := func(v int, tail bool) {
+		m := Mem{Base: RDI, Disp: 4 * w.lanes * v}
+		if tail {
+			w.loadTail(v, m, x, mask)
+		} else {
+			VMOVUPS(m, x)
+		}
+		VSUBPS(most, x, x)
+		VMAXPS(x, low, x) // a NaN stays
+		VADDPS(magic, x, z)
+		VSUBPS(magic, z, n)
+		VSUBPS(n, x, x)
+		VMOVUPS(at(rExp4), p)
+		VFMADD213PS(at(rExp3), x, p)
+		VFMADD213PS(at(rExp2), x, p)
+		VFMADD213PS(at(rExp1), x, p)
+		VFMADD213PS(one, x, p)
+		VPSLLD(Imm(23), z, z)
+		VMULPS(z, p, p)
+		switch {
+		case !tail:
+			VMOVUPS(p, m)
+		case w.wide:
+			VMOVAPS_Z(p, masks[v], p)
+			VMOVUPS(p, masks[v], m)
+		default:
+			VANDPS(mask, p, p)
+			VMASKMOVPS(p, mask, m)
+		}
+		VADDPS(p, w.reg(v), w.reg(v))
+	}
+	Label("loop")
+	CMPQ(R10, Imm(32))
+	JLT(LabelRef("tail"))
+	for v := range w.parts() {
+		power(v, false)
+	}
+	ADDQ(U32(128), RDI)
+	SUBQ(Imm(32), R10)
+	JMP(LabelRef("loop"))
+	Label("tail")
+	TESTQ(R10, R10)
+	JZ(LabelRef("done"))
+	MOVQ(R10, RCX)
+	w.tail()
+	for v := range w.parts() {
+		power(v, true)
+	}
+	Label("done")
+	Store(w.fold(0, 9), ReturnIndex(1))
+	VZEROUPPER()
+	RET()
 }
