@@ -16,7 +16,7 @@ func pairsAreFast() bool { return active == avx512 && fastPairs() }
 
 var fastPairs = sync.OnceValue(func() bool {
 	const authenticAMD = 'A' | 'u'<<8 | 't'<<16 | 'h'<<24
-	return cpu.X86.HasAVX512BF16 && best == avx512 && cpuVendor() == authenticAMD
+	return cpu.X86.HasAVX512BF16 && cpuVendor() == authenticAMD
 })
 
 // tilePairs is tilePairsGeneric for one or more rows and pairs.

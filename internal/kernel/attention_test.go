@@ -213,8 +213,10 @@ func TestAttentionAgrees(t *testing.T) {
 				got = append(got, c.attend(new(Attention), 0, c.own))
 				restore()
 			}
-			if !sameBits(got[0], got[1]) {
-				t.Errorf("format %d, window %d: %v and %v differ", f, window, names[1], names[2])
+			for i := range got {
+				if !sameBits(got[0], got[i]) {
+					t.Errorf("format %d, window %d: %v and %v differ", f, window, names[1], names[1+i])
+				}
 			}
 		}
 	}

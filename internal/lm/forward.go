@@ -119,8 +119,9 @@ type Run struct {
 
 // scratch is a worker's own memory.
 type scratch struct {
-	a         []float32 // (chunkRows, hidden): normed rows; then what is added to them
-	b         []float32 // (chunkRows, widest): what the matrices make of them
+	a         []float32       // (chunkRows, hidden): normed rows; then what is added to them
+	b         []float32       // (chunkRows, widest): what the matrices make of them
+	rows      kernel.Int8Rows // (chunkRows, inputs): what the matrices of Int8 read
 	attention kernel.Attention
 }
 
@@ -142,7 +143,7 @@ func (r *Run) Bytes() int {
 	n += 32*cap(r.spans) + 120*cap(r.seqs)
 	for i := range r.scratch {
 		s := &r.scratch[i]
-		n += 4*(cap(s.a)+cap(s.b)) + s.attention.Bytes()
+		n += 4*(cap(s.a)+cap(s.b)) + s.rows.Bytes() + s.attention.Bytes()
 	}
 	return n
 }
@@ -257,7 +258,12 @@ func (r *Run) prepare(p *Prefix, ids []int32, lens []int, taps []Tap, capture *P
 	for i := range r.scratch {
 		s := &r.scratch[i]
 		resize(&s.a, rows*c.Hidden)
-		resize(&s.b, rows*max(qDim+2*kvDim, 2*c.Intermediate))
+		if m.arithmetic == Int8 {
+			resize(&s.b, rows*max(qDim+2*kvDim, c.Intermediate))
+			s.rows.Reset(rows, max(c.Hidden, qDim, c.Intermediate))
+		} else {
+			resize(&s.b, rows*max(qDim+2*kvDim, 2*c.Intermediate))
+		}
 	}
 	return nil
 }

@@ -97,6 +97,19 @@ func each(t *testing.T, test func(t *testing.T)) {
 	}
 }
 
+// eachArithmetic is each for both arithmetics. Implementations that differ in eight bits
+// alone are left out of float32.
+func eachArithmetic(t *testing.T, test func(t *testing.T, a Arithmetic)) {
+	each(t, func(t *testing.T) {
+		for _, a := range []Arithmetic{F32, Int8} {
+			if a == F32 && strings.HasSuffix(kernel.Implementation(), "-vnni") {
+				continue
+			}
+			t.Run(a.String(), func(t *testing.T) { test(t, a) })
+		}
+	})
+}
+
 // allTaps returns every tap of a model.
 func allTaps(c Config) []Tap {
 	taps := []Tap{{0, Residual}}
@@ -368,49 +381,46 @@ func TestStatesDependOnTheirSequenceOnly(t *testing.T) {
 			prefixIDs := randomIDs(shift, c.Vocab, 6)
 			ids := randomIDs(total, c.Vocab, 7)
 			taps := allTaps(c)
-			each(t, func(t *testing.T) {
-				for _, format := range []kernel.Format{kernel.Float32, kernel.BFloat16} {
-					models := map[int]*Model{}
-					for _, threads := range []int{1, 2, 5} {
-						models[threads] = load(t, c, f, Options{Threads: threads})
-						models[threads].attention = format
+			eachArithmetic(t, func(t *testing.T, a Arithmetic) {
+				models := map[int]*Model{}
+				for _, threads := range []int{1, 2, 5} {
+					models[threads] = load(t, c, f, Options{Threads: threads, Arithmetic: a})
+				}
+				// One sequence at a time, prefix written out, one thread.
+				single := make([][]float32, len(taps))
+				r := models[1].NewRun()
+				first := 0
+				for _, n := range lens {
+					whole := append(slices.Clone(prefixIDs), ids[first:first+n]...)
+					forward(t, r, nil, whole, []int{len(whole)}, taps)
+					for i := range taps {
+						single[i] = append(single[i], r.Hidden(i)[shift*c.Hidden:]...)
 					}
-					// One sequence at a time, prefix written out, one thread.
-					single := make([][]float32, len(taps))
-					r := models[1].NewRun()
-					first := 0
-					for _, n := range lens {
-						whole := append(slices.Clone(prefixIDs), ids[first:first+n]...)
-						forward(t, r, nil, whole, []int{len(whole)}, taps)
-						for i := range taps {
-							single[i] = append(single[i], r.Hidden(i)[shift*c.Hidden:]...)
-						}
-						first += n
+					first += n
+				}
+				for _, threads := range []int{1, 2, 5} {
+					m := models[threads]
+					p, err := m.Prefix(context.Background(), prefixIDs)
+					if err != nil || p.Len() != shift {
+						t.Fatalf("Prefix = %d tokens, %v", p.Len(), err)
 					}
-					for _, threads := range []int{1, 2, 5} {
-						m := models[threads]
-						p, err := m.Prefix(context.Background(), prefixIDs)
-						if err != nil || p.Len() != shift {
-							t.Fatalf("Prefix = %d tokens, %v", p.Len(), err)
-						}
-						r := m.NewRun()
-						for range 2 {
-							forward(t, r, p, ids, lens, taps)
-							for i, tap := range taps {
-								if !slices.Equal(r.Hidden(i), single[i]) {
-									t.Errorf("format %d, %d threads, layer %d, %v: packed behind a prefix and single differ by %.2g",
-										format, threads, tap.Layer, tap.Stream, relative(r.Hidden(i), single[i]))
-								}
+					r := m.NewRun()
+					for range 2 {
+						forward(t, r, p, ids, lens, taps)
+						for i, tap := range taps {
+							if !slices.Equal(r.Hidden(i), single[i]) {
+								t.Errorf("%d threads, layer %d, %v: packed behind a prefix and single differ by %.2g",
+									threads, tap.Layer, tap.Stream, relative(r.Hidden(i), single[i]))
 							}
 						}
-						// The same with one tap, twice, after smaller and larger batches.
-						forward(t, r, nil, ids[:1], []int{1}, taps[:1])
-						one := Tap{c.Layers, Attention}
-						forward(t, r, p, ids, lens, []Tap{one, one})
-						for i := range 2 {
-							if !slices.Equal(r.Hidden(i), single[slices.Index(taps, one)]) {
-								t.Errorf("format %d, %d threads: states depend on the other taps", format, threads)
-							}
+					}
+					// The same with one tap, twice, after smaller and larger batches.
+					forward(t, r, nil, ids[:1], []int{1}, taps[:1])
+					one := Tap{c.Layers, Attention}
+					forward(t, r, p, ids, lens, []Tap{one, one})
+					for i := range 2 {
+						if !slices.Equal(r.Hidden(i), single[slices.Index(taps, one)]) {
+							t.Errorf("%d threads: states depend on the other taps", threads)
 						}
 					}
 				}
@@ -574,8 +584,9 @@ func TestForwardDoesNotAllocate(t *testing.T) {
 	c := shapes[1].c
 	c.Family = "llama"
 	f := memory(t, checkpoint(c, safetensors.BF16, 9))
-	for _, threads := range []int{1, 3} {
-		m := load(t, c, f, Options{Threads: threads})
+	for i := range 4 {
+		threads, arithmetic := 1+i/2*2, Arithmetic(i%2)
+		m := load(t, c, f, Options{Threads: threads, Arithmetic: arithmetic})
 		p, err := m.Prefix(context.Background(), []int32{1, 2, 3})
 		if err != nil {
 			t.Fatal(err)
@@ -597,10 +608,10 @@ func TestForwardDoesNotAllocate(t *testing.T) {
 			i++
 		})
 		if n != 0 && !raceEnabled {
-			t.Errorf("%d threads: %v allocations per Forward, want 0", threads, n)
+			t.Errorf("%v, %d threads: %v allocations per Forward, want 0", arithmetic, threads, n)
 		}
 		if r.Bytes() != size {
-			t.Errorf("%d threads: the arena went from %d to %d bytes", threads, size, r.Bytes())
+			t.Errorf("%v, %d threads: the arena went from %d to %d bytes", arithmetic, threads, size, r.Bytes())
 		}
 	}
 }
@@ -834,10 +845,11 @@ func BenchmarkForward(b *testing.B) {
 		c    Config
 	}{{"smollm2-135m", smolConfig(b)}, {"nano", nano}} {
 		f := memory(b, quickCheckpoint(s.c))
-		for _, threads := range []int{1, 2} {
-			m := load(b, s.c, f, Options{Threads: threads})
+		for i := range 4 {
+			threads, arithmetic := 1+i/2, Arithmetic(i%2)
+			m := load(b, s.c, f, Options{Threads: threads, Arithmetic: arithmetic})
 			for _, n := range []int{32, 128, 512} {
-				b.Run(fmt.Sprintf("%s/threads=%d/tokens=%d", s.name, threads, n), func(b *testing.B) {
+				b.Run(fmt.Sprintf("%s/%v/threads=%d/tokens=%d", s.name, arithmetic, threads, n), func(b *testing.B) {
 					r := m.NewRun()
 					ids := randomIDs(n, s.c.Vocab, 1)
 					taps := []Tap{{s.c.Layers, Residual}}
