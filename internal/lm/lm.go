@@ -35,11 +35,13 @@
 // values of four bytes, about
 //
 //	T·(hidden + heads·headDim + 2·kvHeads·headDim + t·hidden)
-//	+ n·(128·(hidden + 2·intermediate) + L·(2·headDim + 64)) + L·headDim
+//	+ n·(128·(hidden + 2·intermediate) + 64·(2·headDim + 384)) + L·headDim
 //
-// so linear in the tokens: attention never holds more than 64 rows of scores a
-// thread. One sequence of 512 tokens through SmolLM2 takes 6 MiB with one tap and
-// one thread. Int8 needs intermediate once instead of twice, and 128 rows of bytes.
+// so linear in the tokens: attention never holds more than 64 rows of 256 scores a
+// thread. Keys and values of each sequence are kept in whole panels of 32 tokens,
+// and take half as much where they are bfloat16. One sequence of 512 tokens through
+// SmolLM2 takes 6 MiB with one tap and one thread. Int8 needs intermediate once instead of twice, and 128
+// rows of bytes.
 //
 // # What it will not do
 //
@@ -89,6 +91,7 @@ type Model struct {
 	norm        []float32    // final, (hidden)
 	blocks      []block      // depth of them
 	frequencies []float64    // RoPE, (headDim/2)
+	attention   kernel.Format
 	pool        *pool
 	stop        sync.Once
 }
@@ -181,6 +184,7 @@ func Load(config Config, weights *safetensors.File, opt Options) (*Model, error)
 	m := &Model{
 		config:      config,
 		arithmetic:  opt.Arithmetic,
+		attention:   opt.Arithmetic.attention(),
 		depth:       depth,
 		embed:       matrixView{l.tensor(l.names.embed), config.Hidden},
 		weights:     weights,
