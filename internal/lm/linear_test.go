@@ -113,7 +113,7 @@ func TestInt8SameBits(t *testing.T) {
 	f := memory(t, checkpoint(c, shapes[1].dtype, 3))
 	ids := randomIDs(150, c.Vocab, 4)
 	all := map[string][][]float32{}
-	each(t, func(t *testing.T) {
+	withEach(t, kernel.Implementations(), func(t *testing.T) {
 		all[kernel.Implementation()] = states(t, load(t, c, f, Options{Threads: 1, Arithmetic: Int8}), ids)
 	})
 	worst := 0.0
