@@ -43,8 +43,6 @@ const (
 	// at once. It bounds the scratch of the MLP; 128 rows are enough for the
 	// matrices to run at full speed though they are read once a chunk.
 	chunkRows = 128
-	// spanTokens is how many queries of one sequence are a task of attention.
-	spanTokens = 64
 	// panelColumns is how kernel pads columns.
 	panelColumns = kernel.PanelColumns
 )
