@@ -102,7 +102,7 @@ func (r *Run) attend(worker, task int) {
 		prefix = &r.prefix.kv[r.layer]
 	}
 	q := r.q[(s.first+t.q0)*wide+t.kvHead*group*c.HeadDim:]
-	r.scratch[worker].attention.Attend(q, wide, kernel.Span{
+	r.scratchOf(worker).attention.Attend(q, wide, kernel.Span{
 		First: r.prefix.Len() + t.q0, Queries: t.q1 - t.q0, Group: group, Window: c.Window, Head: t.kvHead,
 	}, float32(1/math.Sqrt(float64(c.HeadDim))), prefix, &s.kv, r.base())
 }
