@@ -25,6 +25,7 @@ type sequence struct {
 func (r *Run) layout(lens []int) {
 	m, c := r.m, &r.m.config
 	shared := r.prefix.Len() - r.base()
+	step := max(1, kernel.AttentionRows*c.KVHeads/c.Heads) // queries of a span
 	size := 0
 	for _, n := range lens {
 		size += kernel.KVSize(m.attention, c.KVHeads, c.HeadDim, shared+n)
@@ -38,10 +39,11 @@ func (r *Run) layout(lens []int) {
 			r.pos = append(r.pos, int32(r.prefix.Len()+t))
 			r.seqOf = append(r.seqOf, int32(i))
 		}
-		// The last queries see the most keys: begin with them.
-		for q1 := n; q1 > 0; q1 = (q1 - 1) / spanTokens * spanTokens {
+		// Spans of almost equal length; the last see the most keys: begin with them.
+		parts := (n + step - 1) / step
+		for p := parts - 1; p >= 0; p-- {
 			for h := range c.KVHeads {
-				r.spans = append(r.spans, span{i, (q1 - 1) / spanTokens * spanTokens, q1, h})
+				r.spans = append(r.spans, span{i, n * p / parts, n * (p + 1) / parts, h})
 			}
 		}
 		s := sequence{first: first, n: n}
@@ -100,7 +102,7 @@ func (r *Run) attend(worker, task int) {
 		prefix = &r.prefix.kv[r.layer]
 	}
 	q := r.q[(s.first+t.q0)*wide+t.kvHead*group*c.HeadDim:]
-	r.scratch[worker].attention.Attend(q, wide, kernel.Span{
+	r.scratchOf(worker).attention.Attend(q, wide, kernel.Span{
 		First: r.prefix.Len() + t.q0, Queries: t.q1 - t.q0, Group: group, Window: c.Window, Head: t.kvHead,
 	}, float32(1/math.Sqrt(float64(c.HeadDim))), prefix, &s.kv, r.base())
 }

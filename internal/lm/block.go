@@ -9,7 +9,7 @@ import (
 // rows takes one chunk of the tokens out of block r.layer (or out of the embedding
 // matrix), and up to the attention of the next block.
 func (r *Run) rows(worker, chunk int) {
-	m, c, s := r.m, &r.m.config, &r.scratch[worker]
+	m, c, s := r.m, &r.m.config, r.scratchOf(worker)
 	total := len(r.ids)
 	t0, t1 := total*chunk/r.chunks, total*(chunk+1)/r.chunks
 	dim, n := c.Hidden, t1-t0

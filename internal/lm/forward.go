@@ -43,8 +43,6 @@ const (
 	// at once. It bounds the scratch of the MLP; 128 rows are enough for the
 	// matrices to run at full speed though they are read once a chunk.
 	chunkRows = 128
-	// spanTokens is how many queries of one sequence are a task of attention.
-	spanTokens = 64
 	// panelColumns is how kernel pads columns.
 	panelColumns = kernel.PanelColumns
 )
@@ -112,7 +110,7 @@ type Run struct {
 	pos      []int32     // (T): position in its sequence, prefix included
 	hidden   [][]float32 // for each tap (T, hidden)
 	cos, sin []float32   // (longest sequence, headDim/2)
-	scratch  []scratch   // of each worker
+	scratch  scratch     // of the caller; the pool's workers have theirs in the model
 
 	rowsStep, attentionStep func(worker, chunk int)
 }
@@ -127,7 +125,7 @@ type scratch struct {
 
 // NewRun returns a Run for this model.
 func (m *Model) NewRun() *Run {
-	r := &Run{m: m, scratch: make([]scratch, m.pool.size)}
+	r := &Run{m: m}
 	r.job.finished = make(chan struct{}, 1)
 	r.rowsStep, r.attentionStep = r.rows, r.attend
 	return r
@@ -140,12 +138,29 @@ func (r *Run) Bytes() int {
 		n += cap(h)
 	}
 	n *= 4
-	n += 32*cap(r.spans) + 120*cap(r.seqs)
-	for i := range r.scratch {
-		s := &r.scratch[i]
-		n += 4*(cap(s.a)+cap(s.b)) + s.rows.Bytes() + s.attention.Bytes()
+	return n + 32*cap(r.spans) + 120*cap(r.seqs) + r.scratch.bytes()
+}
+
+func (s *scratch) bytes() int {
+	return 4*(cap(s.a)+cap(s.b)) + s.rows.Bytes() + s.attention.Bytes()
+}
+
+// scratchOf returns the memory of a worker, large enough for a chunk of this pass. It is
+// the worker's own, whichever run it works for.
+func (r *Run) scratchOf(worker int) *scratch {
+	s := &r.scratch
+	if worker > 0 {
+		s = &r.m.scratch[worker-1]
 	}
-	return n
+	c := &r.m.config
+	rows, widest := min(chunkRows, len(r.ids)), 2*c.Intermediate
+	if r.m.arithmetic == Int8 {
+		widest = c.Intermediate
+		s.rows.Reset(rows, max(c.Hidden, c.Heads*c.HeadDim, c.Intermediate))
+	}
+	resize(&s.a, rows*c.Hidden)
+	resize(&s.b, rows*max((c.Heads+2*c.KVHeads)*c.HeadDim, widest))
+	return s
 }
 
 // Forward runs the model over sequences that are packed one behind the other:
@@ -246,10 +261,9 @@ func (r *Run) prepare(p *Prefix, ids []int32, lens []int, taps []Tap, capture *P
 	r.chunks = (total + chunkRows - 1) / chunkRows
 	r.chunks = min(total, (r.chunks+m.pool.size-1)/m.pool.size*m.pool.size)
 
-	qDim, kvDim := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	r.layout(lens)
 	resize(&r.x, total*c.Hidden)
-	resize(&r.q, total*qDim)
+	resize(&r.q, total*c.Heads*c.HeadDim)
 	for len(r.hidden) < len(taps) {
 		r.hidden = append(r.hidden, nil)
 	}
@@ -257,17 +271,6 @@ func (r *Run) prepare(p *Prefix, ids []int32, lens []int, taps []Tap, capture *P
 		resize(&r.hidden[i], total*c.Hidden)
 	}
 	r.cos, r.sin = appendRotations(r.cos, r.sin, m.frequencies, longest)
-	rows := min(chunkRows, total)
-	for i := range r.scratch {
-		s := &r.scratch[i]
-		resize(&s.a, rows*c.Hidden)
-		if m.arithmetic == Int8 {
-			resize(&s.b, rows*max(qDim+2*kvDim, c.Intermediate))
-			s.rows.Reset(rows, max(c.Hidden, qDim, c.Intermediate))
-		} else {
-			resize(&s.b, rows*max(qDim+2*kvDim, 2*c.Intermediate))
-		}
-	}
 	return nil
 }
 

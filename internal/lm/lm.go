@@ -31,17 +31,18 @@
 // half its depth: [Model.Bytes].
 //
 // Runs: a Run keeps what its largest batch needed, [Run.Bytes]. For T tokens in
-// sequences of at most L, prefix included, with t taps and n threads it is, in
-// values of four bytes, about
+// sequences of at most L, prefix included, with t taps it is, in values of four
+// bytes, about
 //
-//	T·(hidden + heads·headDim + 2·kvHeads·headDim + t·hidden)
-//	+ n·(128·(hidden + 2·intermediate) + 64·(2·headDim + 384)) + L·headDim
+//	T·(hidden + heads·headDim + 2·kvHeads·headDim + t·hidden) + L·headDim
+//	+ 128·(hidden + 2·intermediate) + 64·(2·headDim + 384)
 //
-// so linear in the tokens: attention never holds more than 64 rows of 256 scores a
-// thread. Keys and values of each sequence are kept in whole panels of 32 tokens,
-// and take half as much where they are bfloat16. One sequence of 512 tokens through
-// SmolLM2 takes 6 MiB with one tap and one thread. Int8 needs intermediate once instead of twice, and 128
-// rows of bytes.
+// so linear in the tokens: attention never holds more than 64 rows of 256 scores. The
+// last line is the caller's scratch; each further thread of the model has as much.
+// Keys and values of each sequence are kept in whole panels of 32 tokens, and take
+// half as much where they are bfloat16. One sequence of 512 tokens through SmolLM2
+// takes 6 MiB with one tap and one thread. Int8 needs intermediate
+// once instead of twice, and 128 rows of bytes.
 //
 // # What it will not do
 //
@@ -93,6 +94,7 @@ type Model struct {
 	frequencies []float64    // RoPE, (headDim/2)
 	attention   kernel.Format
 	pool        *pool
+	scratch     []scratch // of the pool's workers
 	stop        sync.Once
 }
 
@@ -192,6 +194,7 @@ func Load(config Config, weights *safetensors.File, opt Options) (*Model, error)
 		blocks:      make([]block, depth),
 		frequencies: config.Rope.frequencies(config.HeadDim),
 		pool:        newPool(threads),
+		scratch:     make([]scratch, threads-1),
 	}
 	m.head = m.embed
 	if !config.TiedHead {
