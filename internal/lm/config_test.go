@@ -3,6 +3,7 @@ package lm
 import (
 	"errors"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -30,7 +31,7 @@ func TestParseConfig(t *testing.T) {
 		{"head_dim null", with(`"head_dim":null`), func(c Config) Config { return c }},
 		{"no grouping", strings.Replace(llamaJSON, `"num_key_value_heads":4,`, ``, 1), func(c Config) Config { c.KVHeads = 8; return c }},
 		{"tied, biases", with(`"tie_word_embeddings":true,"attention_bias":true,"mlp_bias":true`), func(c Config) Config {
-			c.TiedHead, c.AttentionBias, c.MLPBias = true, true, true
+			c.TiedHead, c.QKVBias, c.OutBias, c.MLPBias = true, true, true, true
 			return c
 		}},
 		{"default eps and theta", strings.NewReplacer(`,"rms_norm_eps":1e-05,"rope_theta":10000.0`, ``).Replace(llamaJSON), func(c Config) Config {
@@ -58,7 +59,7 @@ func TestParseConfig(t *testing.T) {
 		{"mistral, window", with(`"model_type":"mistral","sliding_window":9`), func(Config) Config { c := mistral; c.Window = 9; return c }},
 	} {
 		got, err := ParseConfig([]byte(c.json))
-		if want := c.want(base); err != nil || got != want {
+		if want := c.want(base); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: ParseConfig = %+v, %v, want %+v", c.name, got, err, want)
 		}
 	}
@@ -127,7 +128,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		{"window negative", with(`"model_type":"mistral","sliding_window":-1`), ErrConfig},
 		{"window a string", with(`"model_type":"mistral","sliding_window":"all"`), ErrConfig},
 	} {
-		if got, err := ParseConfig([]byte(c.json)); !errors.Is(err, c.want) || got != (Config{}) {
+		if got, err := ParseConfig([]byte(c.json)); !errors.Is(err, c.want) || !reflect.DeepEqual(got, Config{}) {
 			t.Errorf("%s: ParseConfig = %+v, %v, want %v", c.name, got, err, c.want)
 		}
 	}
