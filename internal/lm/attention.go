@@ -2,36 +2,33 @@ package lm
 
 import "github.com/alkimiadev/alknet-firewall/internal/kernel"
 
-// scatter norms queries and keys, where the model does, rotates them by their positions
-// and distributes the rows (t1-t0, q+k+v) to the heads. Queries are scaled on the way,
-// by their norm if they have one.
+// scatter norms queries and keys where the model does, rotates them by their positions
+// and distributes the rows (t1-t0, q+k+v) to the heads. Queries are scaled on the way.
+// It overwrites rows.
 func (r *Run) scatter(rows []float32, t0, t1 int) {
 	c, b, total := &r.m.config, &r.m.blocks[r.layer], len(r.ids)
 	hd, group, scale := c.HeadDim, c.Heads/c.KVHeads, c.queryScale()
-	rotary := c.rotaryDim()
+	qDim, kvDim, rotary := c.Heads*hd, c.KVHeads*hd, c.rotaryDim()
 	turns := &r.turns[b.rope]
 	for t := t0; t < t1; t++ {
+		b.qNorm.apply(rows[:qDim], rows[:qDim], r.eps)
+		b.kNorm.apply(rows[qDim:][:kvDim], rows[qDim:][:kvDim], r.eps)
 		at := int(r.pos[t]) * rotary / 2
 		cos, sin := turns.cos[at:][:rotary/2], turns.sin[at:][:rotary/2]
 		for h := range c.KVHeads {
 			q := r.q[(h*total+t)*group*hd:][:group*hd]
-			if c.QKNorm {
-				b.qNorm.apply(q, rows[h*group*hd:][:group*hd], r.eps)
-			} else {
-				for i, v := range rows[h*group*hd:][:group*hd] {
-					q[i] = v * scale
-				}
+			for i, v := range rows[h*group*hd:][:group*hd] {
+				q[i] = v * scale
 			}
 			for g := range group {
 				kernel.Rope(q[g*hd:][:rotary], cos, sin)
 			}
 			k := r.k[(h*total+t)*hd:][:hd]
-			copy(k, rows[(c.Heads+h)*hd:])
-			b.kNorm.apply(k, k, r.eps)
+			copy(k, rows[qDim+h*hd:])
 			kernel.Rope(k[:rotary], cos, sin)
-			copy(r.v[(h*total+t)*hd:][:hd], rows[(c.Heads+c.KVHeads+h)*hd:])
+			copy(r.v[(h*total+t)*hd:][:hd], rows[qDim+kvDim+h*hd:])
 		}
-		rows = rows[(c.Heads+2*c.KVHeads)*hd:]
+		rows = rows[qDim+2*kvDim:]
 	}
 }
 

@@ -95,7 +95,7 @@ type block struct {
 	attentionNorm     norm           // (hidden)
 	qkv               *kernel.Matrix // (hidden, q+k+v): queries of all heads, then keys, then values
 	qkvBias           []float32      // (q+k+v) or nil
-	qNorm, kNorm      norm           // (headDim) or none; qNorm scales the queries, too
+	qNorm, kNorm      norm           // (headDim) or none
 	window            int            // 0 for none
 	rope              int            // index of Model.frequencies
 	o                 *kernel.Matrix // (heads*headDim, hidden)
@@ -513,11 +513,6 @@ func (l *loader) block(i int) block {
 	}
 	if c.QKNorm {
 		b.qNorm, b.kNorm = l.norm(p+n.qNorm), l.norm(p+n.kNorm)
-		for _, w := range [][]float32{b.qNorm.weight, b.qNorm.bias} {
-			for i := range w {
-				w[i] *= c.queryScale()
-			}
-		}
 	}
 	if c.PostNorms {
 		b.attentionPostNorm, b.mlpPostNorm = l.norm(p+n.attentionPostNorm), l.norm(p+n.mlpPostNorm)
