@@ -164,6 +164,14 @@ func FuzzParseConfig(f *testing.F) {
 	f.Add([]byte(with(`"rope_scaling":{"factor":32.0,"high_freq_factor":4.0,"low_freq_factor":1.0,"original_max_position_embeddings":8192,"rope_type":"llama3"}`)))
 	f.Add([]byte(with(`"rope_parameters":{"rope_type":"linear","factor":2,"rope_theta":7}`)))
 	f.Add([]byte(with(`"hidden_size":-9223372036854775808,"num_attention_heads":-1`)))
+	for _, c := range []string{qwen25JSON, qwen3JSON, gpt2JSON, pythiaJSON, gemmaJSON} {
+		f.Add([]byte(c))
+	}
+	f.Add(change(f, qwen25JSON, `"use_sliding_window":true,"max_window_layers":-1,"sliding_window":1`))
+	f.Add(change(f, gpt2JSON, `"n_embd":-9223372036854775808,"n_head":-1,"n_inner":null`))
+	f.Add(change(f, pythiaJSON, `"rotary_pct":1,"partial_rotary_factor":1,"rope_theta":10000`))
+	f.Add(change(f, gemmaJSON, `"layer_types":"-","num_hidden_layers":9223372036854775807,"_sliding_window_pattern":1`))
+	f.Add(change(f, gemmaJSON, `"rope_scaling":"-","rope_parameters":{"full_attention":{"rope_theta":1e308},"sliding_attention":{"factor":1e-9,"type":"linear"}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := ParseConfig(b)
 		if err != nil {
@@ -175,10 +183,26 @@ func FuzzParseConfig(f *testing.F) {
 		if err := c.validate(); err != nil {
 			t.Fatalf("accepted, but %v", err)
 		}
-		for _, f := range c.Rope.frequencies(c.HeadDim) {
-			if !(f >= 0 && f <= 1) {
-				t.Fatalf("frequency %g of %+v", f, c.Rope)
+		for i := range c.Layers {
+			r := c.Rope
+			if c.local(i) {
+				r = c.LocalRope
 			}
+			for _, f := range r.frequencies(c.rotaryDim()) {
+				if !(f >= 0 && f <= 1) {
+					t.Fatalf("layer %d: frequency %g of %+v", i, f, r)
+				}
+			}
+			if i == 2 {
+				break // of each kind, one has been seen
+			}
+		}
+		if s := c.queryScale(); !(s > 0 && s <= 1) {
+			t.Fatalf("queries are scaled by %g", s)
+		}
+		// An empty checkpoint lacks something, whatever is asked for.
+		if _, err := Load(c, memory(t, nil), Options{Threads: 1}); !errors.Is(err, ErrTensor) {
+			t.Fatalf("Load = %v, want %v", err, ErrTensor)
 		}
 	})
 }
