@@ -8,8 +8,10 @@
 //	err = run.Forward(ctx, nil, ids, []int{len(ids)}, []lm.Tap{{Layer: 15, Stream: lm.Residual}})
 //	states := run.Hidden(0) // (len(ids), dim)
 //
-// The Llama family is supported (Llama, SmolLM2, TinyLlama, Mistral). What is not
-// is refused when the configuration is read, never run half right.
+// Decoders of these families run: Llama (SmolLM2, TinyLlama, Mistral), Qwen 2 and 3,
+// GPT-2, GPT-NeoX (Pythia) and Gemma 3. They share one forward pass: a family is a
+// file that says how to read config.json and what tensors are called. What is not
+// supported is refused when the configuration is read, never run half right.
 //
 // # What a state depends on
 //
@@ -36,13 +38,15 @@
 //	T·(hidden + heads·headDim + 2·kvHeads·headDim + t·hidden)
 //	+ n·(128·(hidden + 2·intermediate) + L·(2·headDim + 64)) + L·headDim
 //
-// so linear in the tokens: attention never holds more than 64 rows of scores a
+// (intermediate once where the MLP has no gate, and n·128·hidden more where attention
+// and MLP are parallel), so linear in the tokens: attention never holds more than 64 rows of scores a
 // thread. One sequence of 512 tokens through SmolLM2 takes 6 MiB with one tap and
 // one thread.
 //
 // # What it will not do
 //
-// It does not tokenise, generate text, train, or fetch anything. It believes
+// It does not tokenise, generate text, train, or fetch anything. It runs no encoder,
+// whose states depend on what follows them. It believes
 // neither the configuration nor the checkpoint: sizes are bounded, each tensor's
 // shape is checked, missing and surplus ones are named. It does not look at the
 // values: a NaN in the weights is a NaN in the states.
