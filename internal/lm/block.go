@@ -73,16 +73,16 @@ func (r *Run) rows(worker, chunk int) {
 }
 
 // apply writes the normed rows of x to dst, which may be x. No norm does nothing.
-func (w norm) apply(dst, x []float32, eps float32) {
-	dim := len(w.weight)
+func (n norm) apply(dst, x []float32, eps float32) {
+	dim := len(n.weight)
 	if dim == 0 {
 		return
 	}
 	for i := 0; i < len(x); i += dim {
-		if w.bias != nil {
-			kernel.LayerNorm(dst[i:][:dim], x[i:][:dim], w.weight, w.bias, eps)
+		if n.bias != nil {
+			kernel.LayerNorm(dst[i:][:dim], x[i:][:dim], n.weight, n.bias, eps)
 		} else {
-			kernel.RMSNorm(dst[i:][:dim], x[i:][:dim], w.weight, eps)
+			kernel.RMSNorm(dst[i:][:dim], x[i:][:dim], n.weight, eps)
 		}
 	}
 }
