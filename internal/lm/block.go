@@ -1,6 +1,10 @@
 package lm
 
-import "github.com/alkimiadev/alknet-firewall/internal/kernel"
+import (
+	"slices"
+
+	"github.com/alkimiadev/alknet-firewall/internal/kernel"
+)
 
 // rows takes one chunk of the tokens out of block r.layer (or out of the embedding
 // matrix), and up to the attention of the next block.
@@ -30,34 +34,26 @@ func (r *Run) rows(worker, chunk int) {
 	} else {
 		b := &m.blocks[r.layer-1]
 
+		// What the MLP reads: the norm of the sum, or, in parallel, of what attention read.
+		normed := s.a
+		if c.Parallel {
+			normed = s.parallel
+			b.mlpNorm.apply(normed, x, r.eps)
+		}
+
 		// x += post_norm(o_proj(attention))
 		r.gather(s.b, t0, t1)
-		b.o.Mul(s.a, s.b, n)
-		addBias(s.a, b.oBias, n)
-		b.attentionPostNorm.apply(s.a[:n*dim], s.a[:n*dim], r.eps)
-		r.tap(Attention, s.a, t0, n)
+		r.add(s, x, &b.o, b.attentionPostNorm, s.b, Attention, t0, n)
 		if r.layer == r.last && !r.mlp {
 			return
 		}
-		normed := s.a
-		if c.Parallel { // the MLP does not see what attention adds
-			normed = s.parallel
-			b.mlpNorm.apply(normed, x, r.eps)
-			kernel.Add(x, s.a[:n*dim])
-		} else {
-			kernel.Add(x, s.a[:n*dim])
+		if !c.Parallel {
 			b.mlpNorm.apply(normed, x, r.eps)
 		}
 
 		// x += post_norm(down_proj(activation(gate_up_proj(normed))))
-		b.gateUp.Mul(s.b, normed, n)
-		addBias(s.b, b.gateUpBias, n)
-		activate(c.Activation, s.b, c.Intermediate, n)
-		b.down.MulRange(s.a, dim, s.b, c.wide(), n, 0, dim)
-		addBias(s.a, b.downBias, n)
-		b.mlpPostNorm.apply(s.a[:n*dim], s.a[:n*dim], r.eps)
-		r.tap(MLP, s.a, t0, n)
-		kernel.Add(x, s.a[:n*dim])
+		b.gateUp.mulActivate(c.Activation, s, s.b, normed, n)
+		r.add(s, x, &b.down, b.mlpPostNorm, s.b, MLP, t0, n)
 	}
 	r.tap(Residual, x, t0, n)
 	if !r.next {
@@ -67,8 +63,7 @@ func (r *Run) rows(worker, chunk int) {
 	// q, k, v = qkv_proj(norm(x)), normed and turned by their positions
 	b := &m.blocks[r.layer]
 	b.attentionNorm.apply(s.a, x, r.eps)
-	b.qkv.Mul(s.b, s.a, n)
-	addBias(s.b, b.qkvBias, n)
+	b.qkv.mul(s, s.b, s.a, n)
 	r.scatter(s.b, t0, t1)
 }
 
@@ -87,35 +82,23 @@ func (n norm) apply(dst, x []float32, eps float32) {
 	}
 }
 
-// activate replaces the first width values of each of n rows by what the MLP makes of
-// the row: (n, 2*width) with a gate, gate first, and (n, width) without.
-func activate(a Activation, x []float32, width, n int) {
-	switch a {
-	case SwiGLU:
-		for i := range n {
-			gate, up := x[2*i*width:][:width], x[(2*i+1)*width:][:width]
-			kernel.SwiGLU(gate, gate, up)
-		}
-	case GEGLU:
-		for i := range n {
-			gate, up := x[2*i*width:][:width], x[(2*i+1)*width:][:width]
-			kernel.GELUTanh(gate)
-			kernel.Multiply(gate, up)
-		}
-	case GELU:
-		kernel.GELU(x[:n*width])
-	case GELUTanh:
-		kernel.GELUTanh(x[:n*width])
+// add computes x += post(y·Wᵀ + b) for n rows of y, and hands out what is added to x
+// where somebody reads that stream.
+func (r *Run) add(s *scratch, x []float32, l *linear, post norm, y []float32, stream Stream, t0, n int) {
+	if l.int8 != nil && post.weight == nil && !r.tapped(stream) {
+		_, outputs := l.int8.Dims()
+		l.int8.MulAdd(x, outputs, s.quantize(l.int8, y, n), 0, outputs)
+		return
 	}
+	l.mul(s, s.a, y, n)
+	post.apply(s.a[:len(x)], s.a[:len(x)], r.eps)
+	r.tap(stream, s.a, t0, n)
+	kernel.Add(x, s.a[:len(x)])
 }
 
-// addBias adds bias to each of n rows; nil is none.
-func addBias(x, bias []float32, n int) {
-	for i := range n {
-		if len(bias) > 0 {
-			kernel.Add(x[i*len(bias):][:len(bias)], bias)
-		}
-	}
+// tapped tells whether somebody reads a stream of block r.layer.
+func (r *Run) tapped(stream Stream) bool {
+	return slices.Contains(r.taps, Tap{r.layer, stream})
 }
 
 // tap hands out n rows of a stream of block r.layer, from row t0 on.

@@ -74,6 +74,8 @@ type Options struct {
 	// Threads is the number of goroutines that compute, the caller of Forward
 	// included. 0 is GOMAXPROCS. With 1 everything runs in the caller.
 	Threads int
+	// Arithmetic is how matrices are multiplied; F32 unless set.
+	Arithmetic Arithmetic
 }
 
 // Model is a loaded model: immutable, and safe for concurrent use through any
@@ -81,6 +83,7 @@ type Options struct {
 // must stay open for as long as the model is in use: embeddings are read there.
 type Model struct {
 	config      Config
+	arithmetic  Arithmetic
 	depth       int
 	embed, head matrixView
 	positions   matrixView // where positions are learned
@@ -96,21 +99,17 @@ type Model struct {
 
 // block is the weights of one layer. K inputs and N outputs are written (K, N).
 type block struct {
-	attentionNorm     norm           // (hidden)
-	qkv               *kernel.Matrix // (hidden, q+k+v): queries of all heads, then keys, then values
-	qkvBias           []float32      // (q+k+v) or nil
-	qNorm, kNorm      norm           // (headDim) or none
-	window            int            // 0 for none
-	rope              int            // index of Model.frequencies
-	o                 *kernel.Matrix // (heads*headDim, hidden)
-	oBias             []float32      // (hidden) or nil
-	attentionPostNorm norm           // (hidden) or none
-	mlpNorm           norm           // (hidden)
-	gateUp            *kernel.Matrix // (hidden, 2*intermediate): gate, then up; (hidden, intermediate) without a gate
-	gateUpBias        []float32      // as many, or nil
-	down              *kernel.Matrix // (intermediate, hidden)
-	downBias          []float32      // (hidden) or nil
-	mlpPostNorm       norm           // (hidden) or none
+	attentionNorm     norm   // (hidden)
+	qkv               linear // (hidden, q+k+v): queries of all heads, then keys, then values
+	qNorm, kNorm      norm   // (headDim) or none
+	window            int    // 0 for none
+	rope              int    // index of Model.frequencies
+	o                 linear // (heads*headDim, hidden)
+	attentionPostNorm norm   // (hidden) or none
+	mlpNorm           norm   // (hidden)
+	gateUp            linear // (hidden, 2*intermediate): gate, then up; (hidden, intermediate) without a gate
+	down              linear // (intermediate, hidden)
+	mlpPostNorm       norm   // (hidden) or none
 }
 
 // norm is the weights of a norm: LayerNorm if there is a bias, and else RMSNorm. A zero
@@ -179,13 +178,17 @@ func Load(config Config, weights *safetensors.File, opt Options) (*Model, error)
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	l := &loader{config: config, names: fam.names, weights: weights}
+	if opt.Arithmetic > Int8 {
+		return nil, fmt.Errorf("lm: %w: %v", ErrConfig, opt.Arithmetic)
+	}
+	l := &loader{config: config, names: fam.names, weights: weights, arithmetic: opt.Arithmetic}
 	if err := l.check(); err != nil {
 		return nil, fmt.Errorf("lm: load: %w", err)
 	}
 
 	m := &Model{
 		config:     config,
+		arithmetic: opt.Arithmetic,
 		depth:      depth,
 		embed:      matrixView{l.tensor(l.names.embed), config.Hidden},
 		embedScale: 1,
@@ -207,15 +210,24 @@ func Load(config Config, weights *safetensors.File, opt Options) (*Model, error)
 	if config.LocalRope != (Rope{}) {
 		m.frequencies[1] = config.LocalRope.frequencies(config.rotaryDim())
 	}
+	errs := make([]error, depth)
 	m.pool.run(&job{finished: make(chan struct{}, 1)}, func(_, i int) {
-		m.blocks[i] = l.block(i)
+		m.blocks[i], errs[i] = l.block(i)
 		weights.Release() // what has been packed need not stay resident
 	}, depth)
+	for _, err := range errs {
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("lm: load: %w", err), m.Close())
+		}
+	}
 	return m, nil
 }
 
 // Config returns the model's configuration.
 func (m *Model) Config() Config { return m.config }
+
+// Arithmetic returns how the model multiplies.
+func (m *Model) Arithmetic() Arithmetic { return m.arithmetic }
 
 // Depth returns the deepest layer that was loaded.
 func (m *Model) Depth() int { return m.depth }
@@ -227,8 +239,7 @@ func (m *Model) Threads() int { return m.pool.size }
 func (m *Model) Bytes() int {
 	n := m.norm.bytes()
 	for _, b := range m.blocks {
-		n += b.qkv.Bytes() + b.o.Bytes() + b.gateUp.Bytes() + b.down.Bytes()
-		n += 4 * (len(b.qkvBias) + len(b.oBias) + len(b.gateUpBias) + len(b.downBias))
+		n += b.qkv.bytes() + b.o.bytes() + b.gateUp.bytes() + b.down.bytes()
 		for _, w := range []norm{b.attentionNorm, b.qNorm, b.kNorm, b.attentionPostNorm, b.mlpNorm, b.mlpPostNorm} {
 			n += w.bytes()
 		}
@@ -246,9 +257,10 @@ func (m *Model) Close() error {
 // loader finds a model's weights in a checkpoint. Its methods beyond check rely
 // on what check has established.
 type loader struct {
-	config  Config
-	names   names
-	weights *safetensors.File
+	config     Config
+	names      names
+	weights    *safetensors.File
+	arithmetic Arithmetic
 }
 
 // expect calls want with the name and the shape of each tensor that the model needs.
@@ -426,8 +438,9 @@ func (l *loader) qkv(p string) []part {
 	return []part{{p + n.qkv, 0, q + 2*kv}}
 }
 
-// matrix packs parts of projections with the same inputs, one below the other.
-func (l *loader) matrix(parts ...part) *kernel.Matrix {
+// linear packs parts of projections with the same inputs, one below the other, for the
+// arithmetic. gated is for the two halves of a SwiGLU.
+func (l *loader) linear(bias, gated bool, parts ...part) (linear, error) {
 	tensors := make([]safetensors.Tensor, len(parts)) // (out, in) each
 	rows, bf16 := 0, true
 	for i, p := range parts {
@@ -440,25 +453,46 @@ func (l *loader) matrix(parts ...part) *kernel.Matrix {
 		bf16 = bf16 && tensors[i].DType == safetensors.BF16
 	}
 	k := tensors[0].Shape[1]
-	row := func(n int) matrixView { // of one row
+	row := func(n int) (in int, row matrixView) { // the part that has output n, and its weights
 		i := 0
 		for ; n >= parts[i].n; i++ {
 			n -= parts[i].n
 		}
 		t := tensors[i]
 		size := k * t.DType.Bits() / 8
-		return matrixView{safetensors.Tensor{DType: t.DType, Data: t.Data[(parts[i].first+n)*size:][:size]}, k}
+		return i, matrixView{safetensors.Tensor{DType: t.DType, Data: t.Data[(parts[i].first+n)*size:][:size]}, k}
 	}
-	if bf16 {
-		return kernel.PackBF16(func(n int, dst []uint16) {
-			bits, err := row(n).tensor.Uint16()
+	b := l.bias(bias, parts...)
+	switch {
+	case l.arithmetic == Int8:
+		pack, outputs := kernel.PackInt8, rows
+		if gated {
+			pack, outputs = kernel.PackInt8Gated, rows/2
+		}
+		var last string // the projection in hand
+		m, err := pack(func(n int, dst []float32) {
+			i, row := row(n)
+			last = parts[i].name
+			row.row(dst, 0)
+		}, b, k, outputs)
+		if err != nil {
+			return linear{}, fmt.Errorf("%w: tensor %q: %w", ErrTensor, last+".weight", err)
+		}
+		return linear{int8: m}, nil
+	case bf16:
+		return linear{bias: b, f32: kernel.PackBF16(func(n int, dst []uint16) {
+			_, row := row(n)
+			bits, err := row.tensor.Uint16()
 			if err != nil {
 				panic("lm: " + err.Error())
 			}
 			copy(dst, bits)
-		}, k, rows)
+		}, k, rows)}, nil
 	}
-	return kernel.Pack(func(n int, dst []float32) { row(n).row(dst, 0) }, k, rows)
+	return linear{bias: b, f32: kernel.Pack(func(n int, dst []float32) {
+		_, row := row(n)
+		row.row(dst, 0)
+	}, k, rows)}, nil
 }
 
 // transpose returns a copy of a matrix, rows for columns.
@@ -491,26 +525,26 @@ func (l *loader) bias(has bool, parts ...part) []float32 {
 }
 
 // block packs the weights of block i.
-func (l *loader) block(i int) block {
+func (l *loader) block(i int) (b block, err error) {
 	p, n, c := fmt.Sprintf(l.names.block, i), l.names, &l.config
-	qkv := l.qkv(p)
-	o, down := part{p + n.o, 0, c.Hidden}, part{p + n.down, 0, c.Hidden}
+	pack := func(bias, gated bool, parts ...part) (m linear) {
+		if err == nil {
+			m, err = l.linear(bias, gated, parts...)
+		}
+		return m
+	}
 	gateUp := []part{{p + n.up, 0, c.Intermediate}}
 	if c.Activation.gated() {
 		gateUp = append([]part{{p + n.gate, 0, c.Intermediate}}, gateUp...)
 	}
-	b := block{
+	b = block{
 		attentionNorm: l.norm(p + n.attentionNorm),
-		qkv:           l.matrix(qkv...),
-		qkvBias:       l.bias(c.QKVBias, qkv...),
+		qkv:           pack(c.QKVBias, false, l.qkv(p)...),
 		window:        c.window(i),
-		o:             l.matrix(o),
-		oBias:         l.bias(c.OutBias, o),
+		o:             pack(c.OutBias, false, part{p + n.o, 0, c.Hidden}),
 		mlpNorm:       l.norm(p + n.mlpNorm),
-		gateUp:        l.matrix(gateUp...),
-		gateUpBias:    l.bias(c.MLPBias, gateUp...),
-		down:          l.matrix(down),
-		downBias:      l.bias(c.MLPBias, down),
+		gateUp:        pack(c.MLPBias, c.Activation == SwiGLU, gateUp...),
+		down:          pack(c.MLPBias, false, part{p + n.down, 0, c.Hidden}),
 	}
 	if c.local(i) {
 		b.rope = 1
@@ -521,7 +555,7 @@ func (l *loader) block(i int) block {
 	if c.PostNorms {
 		b.attentionPostNorm, b.mlpPostNorm = l.norm(p+n.attentionPostNorm), l.norm(p+n.mlpPostNorm)
 	}
-	return b
+	return b, err
 }
 
 // Logits computes the model's next-token scores: the final norm and the head over
