@@ -39,17 +39,17 @@
 //	+ n·(128·(hidden + 2·intermediate) + L·(2·headDim + 64)) + L·headDim
 //
 // (intermediate once where the MLP has no gate, and n·128·hidden more where attention
-// and MLP are parallel), so linear in the tokens: attention never holds more than 64 rows of scores a
-// thread. One sequence of 512 tokens through SmolLM2 takes 6 MiB with one tap and
-// one thread.
+// and MLP are parallel), so linear in the tokens: attention never holds more than 64
+// rows of scores a thread. One sequence of 512 tokens through SmolLM2 takes 6 MiB with
+// one tap and one thread.
 //
 // # What it will not do
 //
 // It does not tokenise, generate text, train, or fetch anything. It runs no encoder,
-// whose states depend on what follows them. It believes
-// neither the configuration nor the checkpoint: sizes are bounded, each tensor's
-// shape is checked, missing and surplus ones are named. It does not look at the
-// values: a NaN in the weights is a NaN in the states.
+// whose states depend on what follows them. It believes neither the configuration nor
+// the checkpoint: sizes are bounded, each tensor's shape is checked, missing and
+// surplus ones are named. It does not look at the values: in float32, a NaN in the
+// weights is a NaN in the states, and [Int8] refuses it.
 package lm
 
 import (
