@@ -5,9 +5,9 @@
 // Most callers need two calls: [Pack] (or [PackBF16]) once for each weight, and
 // [Matrix.Mul] for each product.
 //
-// The generic Go code is the definition. Assembly for AVX-512 and for AVX2 with
-// FMA is an optimisation, chosen once at start from what the processor and the
-// operating system offer; the build tag purego leaves it out. The two assembly
+// The generic Go code is the definition. Assembly for AVX-512, for AVX2 with FMA and
+// for NEON is an optimisation, chosen once at start from what the processor and the
+// operating system offer; the build tag purego leaves it out. The assembly
 // implementations agree with each other to the last bit, and a product's rows and
 // columns do not depend on what else is in the call: cutting a call in pieces, or
 // batching several, changes nothing. Generic code does not ask for fused
@@ -23,41 +23,45 @@ package kernel
 
 import "fmt"
 
-//go:generate sh -c "cd _asm && go run . matrix > ../matrix_amd64.s && go run . vector > ../vector_amd64.s"
+//go:generate sh -c "cd _asm && go run . matrix > ../matrix_amd64.s && go run . vector > ../vector_amd64.s && go run . matrix_arm64 > ../matrix_arm64.s && go run . vector_arm64 > ../vector_arm64.s"
 
-// implementation names one way to run this package, in order of preference: a
-// higher one is faster.
+// implementation names one way to run this package.
 type implementation uint8
 
 const (
 	generic implementation = iota
 	avx2
 	avx512
+	neon
 )
 
-var implementationNames = [...]string{generic: "generic", avx2: "avx2", avx512: "avx512"}
+var implementationNames = [...]string{generic: "generic", avx2: "avx2", avx512: "avx512", neon: "neon"}
 
-// best is what this machine runs; active is what Use made of it.
+// available is what this machine can run, slowest first; active is one of them.
 var (
-	best   = detect()
-	active = best
+	available = detect()
+	active    = available[len(available)-1]
 )
 
 // Implementation returns the name of the implementation in use: "avx512",
-// "avx2" or "generic".
+// "avx2", "neon" or "generic".
 func Implementation() string { return implementationNames[active] }
 
 // Implementations returns the names of all implementations that this machine can
 // run, the definition ("generic") first and the fastest last.
 func Implementations() []string {
-	return append([]string(nil), implementationNames[:best+1]...)
+	var names []string
+	for _, i := range available {
+		names = append(names, implementationNames[i])
+	}
+	return names
 }
 
 // Use switches the package to the named implementation until restore is called.
 // It is for tests and benchmarks: nothing else of this package may run meanwhile.
 // Matrices stay valid, whichever implementation was in use when they were packed.
 func Use(name string) (restore func(), err error) {
-	for i := generic; i <= best; i++ {
+	for _, i := range available {
 		if implementationNames[i] == name {
 			before := active
 			active = i

@@ -1,5 +1,5 @@
-//go:build !amd64 || purego
+//go:build (!amd64 && !arm64) || purego
 
 package kernel
 
-func detect() implementation { return generic }
+func detect() []implementation { return []implementation{generic} }

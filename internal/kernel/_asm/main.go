@@ -1,7 +1,9 @@
-// Command asm writes the amd64 assembly of package kernel:
+// Command asm writes the assembly of package kernel:
 //
 //	go run . matrix > ../matrix_amd64.s
 //	go run . vector > ../vector_amd64.s
+//	go run . matrix_arm64 > ../matrix_arm64.s
+//	go run . vector_arm64 > ../vector_arm64.s
 //
 // It has a module of its own so that avo never reaches the users of the
 // firewall. A test of package kernel runs it and compares.
@@ -16,10 +18,17 @@ import (
 
 func main() {
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: asm matrix|vector")
+		fmt.Fprintln(os.Stderr, "usage: asm FILE")
 		os.Exit(2)
 	}
 	file := os.Args[1]
+	if body, ok := armFiles[file]; ok {
+		if err := armFile(os.Stdout, file, body); err != nil {
+			fmt.Fprintln(os.Stderr, "asm:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Args = os.Args[:1] // avo reads flags of its own, and must see none
 
 	ConstraintExpr("!purego")
