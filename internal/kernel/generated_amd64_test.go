@@ -35,8 +35,8 @@ func TestGenerated(t *testing.T) {
 		t.Skipf("the generator's modules cannot be had: %v: %s", err, msg)
 	}
 	for name, file := range map[string]string{
-		"matrix": "matrix_amd64.s", "vector": "vector_amd64.s",
-		"matrix_arm64": "matrix_arm64.s", "vector_arm64": "vector_arm64.s",
+		"matrix": "matrix_amd64.s", "vector": "vector_amd64.s", "int8": "int8_amd64.s",
+		"matrix_arm64": "matrix_arm64.s", "vector_arm64": "vector_arm64.s", "int8_arm64": "int8_arm64.s",
 	} {
 		got, msg, err := command("run", ".", name)
 		if err != nil {

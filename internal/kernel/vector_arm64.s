@@ -4,7 +4,7 @@
 
 #include "textflag.h"
 
-// Once each, in the order of their registers.
+// Constants of the exponential.
 DATA armConstants<>+0(SB)/4, $0xc2aeac4f
 DATA armConstants<>+4(SB)/4, $0x42b1999a
 DATA armConstants<>+8(SB)/4, $0x3fb8aa3b

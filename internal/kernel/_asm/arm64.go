@@ -38,6 +38,7 @@ func (a *arm) function(name, doc, signature string, argBytes int) {
 var armFiles = map[string]func(*arm){
 	"matrix_arm64": armMatrix,
 	"vector_arm64": armVector,
+	"int8_arm64":   armInt8,
 }
 
 func armFile(w io.Writer, file string, body func(a *arm)) error {
@@ -89,7 +90,10 @@ func (a *arm) shl(d, n, by int) {
 
 // Two registers.
 var two = map[string]uint32{
-	"fneg": 0x6ea0f800,
+	"fneg":   0x6ea0f800,
+	"fabs":   0x4ea0f800,
+	"scvtf":  0x4e21d800, // float32 of a signed word
+	"fcvtns": 0x4e21a800, // signed word of a float32, to nearest, ties to even
 }
 
 func (a *arm) u(op string, d, n int) {
@@ -266,6 +270,19 @@ func armConstants(a *arm) {
 	}
 }
 
+// armConstantData defines them: once each, in the order of their registers.
+func armConstantData(a *arm) {
+	values := []float32{
+		-87.33654, 88.8, 1.44269504, 0.693359375, -2.12194440e-4, 3<<22 + 127,
+		1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1, 1,
+	}
+	a.WriteString("\n// Constants of the exponential.\n")
+	for i, v := range values {
+		fmt.Fprintf(a, "DATA armConstants<>+%d(SB)/4, $0x%08x\n", 4*i, math.Float32bits(v))
+	}
+	fmt.Fprintf(a, "GLOBL armConstants<>(SB), RODATA|NOPTR, $%d\n", 4*len(values))
+}
+
 // armExp writes p = exp(x) as in exp of package kernel. It smashes x, z and n, which
 // are four different registers with p.
 func armExp(a *arm, x, p, z, n int) {
@@ -386,15 +403,7 @@ func armSums(a *arm, bases []string, body func(p part, q int)) {
 }
 
 func armVector(a *arm) {
-	a.WriteString("\n// Once each, in the order of their registers.\n")
-	values := []float32{
-		-87.33654, 88.8, 1.44269504, 0.693359375, -2.12194440e-4, 3<<22 + 127,
-		1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1, 1,
-	}
-	for i, v := range values {
-		fmt.Fprintf(a, "DATA armConstants<>+%d(SB)/4, $0x%08x\n", 4*i, math.Float32bits(v))
-	}
-	fmt.Fprintf(a, "GLOBL armConstants<>(SB), RODATA|NOPTR, $%d\n", 4*len(values))
+	armConstantData(a)
 	a.WriteString("\n// Four words of ones, then four of zeros.\n")
 	for i := range 8 {
 		fmt.Fprintf(a, "DATA armTail<>+%d(SB)/4, $0x%08x\n", 4*i, []uint32{0xffffffff, 0}[i/4])

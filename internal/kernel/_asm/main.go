@@ -2,8 +2,10 @@
 //
 //	go run . matrix > ../matrix_amd64.s
 //	go run . vector > ../vector_amd64.s
+//	go run . int8 > ../int8_amd64.s
 //	go run . matrix_arm64 > ../matrix_arm64.s
-//	go run . vector_arm64 > ../vector_arm64.s
+//
+// and so on for vector_arm64 and int8_arm64.
 //
 // It has a module of its own so that avo never reaches the users of the
 // firewall. A test of package kernel runs it and compares.
@@ -18,7 +20,7 @@ import (
 
 func main() {
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: asm FILE")
+		fmt.Fprintln(os.Stderr, "usage: asm matrix|vector|int8[_arm64]")
 		os.Exit(2)
 	}
 	file := os.Args[1]
@@ -37,6 +39,8 @@ func main() {
 		matrix()
 	case "vector":
 		vector()
+	case "int8":
+		int8Products()
 	default:
 		fmt.Fprintf(os.Stderr, "asm: unknown file %q\n", file)
 		os.Exit(2)

@@ -1,0 +1,19 @@
+//go:build (!amd64 && !arm64) || purego
+
+package kernel
+
+func int8TileRows() int { return maxInt8Rows }
+
+func sumTile(sums []int32, a []int8, lda int, starts []int32, groups int, panel, _ []byte) {
+	sumTileGeneric(sums, a, lda, starts, groups, panel)
+}
+
+func (t *int8Tile) finish() { t.finishGeneric() }
+
+func multiplyOutlier(extra *[PanelColumns]float32, group []byte, p int, v float32) {
+	multiplyOutlierGeneric(extra, group, p, v)
+}
+
+func magnitudes(x []float32) (most, sum float32) { return magnitudesGeneric(x) }
+
+func quantize(q []int8, x []float32, s float32) (sum int32) { return quantizeGeneric(q, x, s) }
