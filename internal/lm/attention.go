@@ -1,34 +1,34 @@
 package lm
 
-import (
-	"math"
+import "github.com/alkimiadev/alknet-firewall/internal/kernel"
 
-	"github.com/alkimiadev/alknet-firewall/internal/kernel"
-)
-
-// scatter rotates queries and keys by their positions and distributes the rows
-// (t1-t0, q+k+v) to the heads. Queries are scaled by 1/√headDim on the way.
+// scatter norms queries and keys where the model does, rotates them by their positions
+// and distributes the rows (t1-t0, q+k+v) to the heads. Queries are scaled on the way.
+// It overwrites rows.
 func (r *Run) scatter(rows []float32, t0, t1 int) {
-	c, total := &r.m.config, len(r.ids)
-	hd, group := c.HeadDim, c.Heads/c.KVHeads
-	scale := float32(1 / math.Sqrt(float64(hd)))
+	c, b, total := &r.m.config, &r.m.blocks[r.layer], len(r.ids)
+	hd, group, scale := c.HeadDim, c.Heads/c.KVHeads, c.queryScale()
+	qDim, kvDim, rotary := c.Heads*hd, c.KVHeads*hd, c.rotaryDim()
+	turns := &r.turns[b.rope]
 	for t := t0; t < t1; t++ {
-		at := int(r.pos[t]) * hd / 2
-		cos, sin := r.cos[at:][:hd/2], r.sin[at:][:hd/2]
+		b.qNorm.apply(rows[:qDim], rows[:qDim], r.eps)
+		b.kNorm.apply(rows[qDim:][:kvDim], rows[qDim:][:kvDim], r.eps)
+		at := int(r.pos[t]) * rotary / 2
+		cos, sin := turns.cos[at:][:rotary/2], turns.sin[at:][:rotary/2]
 		for h := range c.KVHeads {
 			q := r.q[(h*total+t)*group*hd:][:group*hd]
 			for i, v := range rows[h*group*hd:][:group*hd] {
 				q[i] = v * scale
 			}
 			for g := range group {
-				kernel.Rope(q[g*hd:][:hd], cos, sin)
+				kernel.Rope(q[g*hd:][:rotary], cos, sin)
 			}
 			k := r.k[(h*total+t)*hd:][:hd]
-			copy(k, rows[(c.Heads+h)*hd:])
-			kernel.Rope(k, cos, sin)
-			copy(r.v[(h*total+t)*hd:][:hd], rows[(c.Heads+c.KVHeads+h)*hd:])
+			copy(k, rows[qDim+h*hd:])
+			kernel.Rope(k[:rotary], cos, sin)
+			copy(r.v[(h*total+t)*hd:][:hd], rows[qDim+kvDim+h*hd:])
 		}
-		rows = rows[(c.Heads+2*c.KVHeads)*hd:]
+		rows = rows[qDim+2*kvDim:]
 	}
 }
 
@@ -50,14 +50,14 @@ func (r *Run) gather(dst []float32, t0, t1 int) {
 //	q ← softmax(q·Kᵀ)·V
 //
 // over the keys of the prefix and of the sequence itself up to the query, or the
-// last Window of them. Positions count from the beginning of the prefix.
+// last window of them. Positions count from the beginning of the prefix.
 func (r *Run) attention(worker, task int) {
 	c, s, t := &r.m.config, &r.scratch[worker], r.spans[task]
 	hd, group, total := c.HeadDim, c.Heads/c.KVHeads, len(r.ids)
-	before := r.prefix.Len()
+	before, window := r.prefix.Len(), r.m.blocks[r.layer].window
 	low := 0 // first position that any query of the span sees
-	if c.Window > 0 {
-		low = max(0, before+t.q0-c.Window+1)
+	if window > 0 {
+		low = max(0, before+t.q0-window+1)
 	}
 
 	// K and V of positions low to before+q1, in the layout that the products want.
@@ -88,8 +88,8 @@ func (r *Run) attention(worker, task int) {
 			row := s.scores[i*stride:][:seen]
 			end := before + q0 + i/group + 1 - low
 			begin := 0
-			if c.Window > 0 {
-				begin = max(0, end-c.Window)
+			if window > 0 {
+				begin = max(0, end-window)
 			}
 			clear(row[:begin])
 			kernel.Softmax(row[begin:end])

@@ -12,33 +12,50 @@ func (r *Run) rows(worker, chunk int) {
 	x := r.x[t0*dim : t1*dim]
 
 	if r.layer == 0 {
+		// x = embedding · scale + position
 		for i, id := range r.ids[t0:t1] {
 			m.embed.row(x[i*dim:][:dim], int(id))
+		}
+		if m.embedScale != 1 {
+			for i := range x {
+				x[i] *= m.embedScale
+			}
+		}
+		if c.LearnedPositions {
+			for i, pos := range r.pos[t0:t1] {
+				m.positions.row(s.a[i*dim:][:dim], int(pos))
+			}
+			kernel.Add(x, s.a[:n*dim])
 		}
 	} else {
 		b := &m.blocks[r.layer-1]
 
-		// x += o_proj(attention)
+		// x += post_norm(o_proj(attention))
 		r.gather(s.b, t0, t1)
 		b.o.Mul(s.a, s.b, n)
 		addBias(s.a, b.oBias, n)
+		b.attentionPostNorm.apply(s.a[:n*dim], s.a[:n*dim], r.eps)
 		r.tap(Attention, s.a, t0, n)
 		if r.layer == r.last && !r.mlp {
 			return
 		}
-		kernel.Add(x, s.a[:n*dim])
-
-		// x += down_proj(silu(gate_proj(norm(x))) * up_proj(norm(x)))
-		wide := 2 * c.Intermediate
-		r.norm(s.a, x, b.mlpNorm)
-		b.gateUp.Mul(s.b, s.a, n)
-		addBias(s.b, b.gateUpBias, n)
-		for i := range n {
-			gate, up := s.b[i*wide:][:c.Intermediate], s.b[i*wide+c.Intermediate:][:c.Intermediate]
-			kernel.SwiGLU(gate, gate, up)
+		normed := s.a
+		if c.Parallel { // the MLP does not see what attention adds
+			normed = s.parallel
+			b.mlpNorm.apply(normed, x, r.eps)
+			kernel.Add(x, s.a[:n*dim])
+		} else {
+			kernel.Add(x, s.a[:n*dim])
+			b.mlpNorm.apply(normed, x, r.eps)
 		}
-		b.down.MulRange(s.a, dim, s.b, wide, n, 0, dim)
+
+		// x += post_norm(down_proj(activation(gate_up_proj(normed))))
+		b.gateUp.Mul(s.b, normed, n)
+		addBias(s.b, b.gateUpBias, n)
+		activate(c.Activation, s.b, c.Intermediate, n)
+		b.down.MulRange(s.a, dim, s.b, c.wide(), n, 0, dim)
 		addBias(s.a, b.downBias, n)
+		b.mlpPostNorm.apply(s.a[:n*dim], s.a[:n*dim], r.eps)
 		r.tap(MLP, s.a, t0, n)
 		kernel.Add(x, s.a[:n*dim])
 	}
@@ -47,19 +64,48 @@ func (r *Run) rows(worker, chunk int) {
 		return
 	}
 
-	// q, k, v = qkv_proj(norm(x)), turned by their positions
+	// q, k, v = qkv_proj(norm(x)), normed and turned by their positions
 	b := &m.blocks[r.layer]
-	r.norm(s.a, x, b.attentionNorm)
+	b.attentionNorm.apply(s.a, x, r.eps)
 	b.qkv.Mul(s.b, s.a, n)
 	addBias(s.b, b.qkvBias, n)
 	r.scatter(s.b, t0, t1)
 }
 
-// norm writes the normed rows of x to dst.
-func (r *Run) norm(dst, x, weight []float32) {
-	dim := len(weight)
+// apply writes the normed rows of x to dst, which may be x. No norm does nothing.
+func (w norm) apply(dst, x []float32, eps float32) {
+	dim := len(w.weight)
+	if dim == 0 {
+		return
+	}
 	for i := 0; i < len(x); i += dim {
-		kernel.RMSNorm(dst[i:][:dim], x[i:][:dim], weight, float32(r.m.config.NormEps))
+		if w.bias != nil {
+			kernel.LayerNorm(dst[i:][:dim], x[i:][:dim], w.weight, w.bias, eps)
+		} else {
+			kernel.RMSNorm(dst[i:][:dim], x[i:][:dim], w.weight, eps)
+		}
+	}
+}
+
+// activate replaces the first width values of each of n rows by what the MLP makes of
+// the row: (n, 2*width) with a gate, gate first, and (n, width) without.
+func activate(a Activation, x []float32, width, n int) {
+	switch a {
+	case SwiGLU:
+		for i := range n {
+			gate, up := x[2*i*width:][:width], x[(2*i+1)*width:][:width]
+			kernel.SwiGLU(gate, gate, up)
+		}
+	case GEGLU:
+		for i := range n {
+			gate, up := x[2*i*width:][:width], x[(2*i+1)*width:][:width]
+			kernel.GELUTanh(gate)
+			kernel.Multiply(gate, up)
+		}
+	case GELU:
+		kernel.GELU(x[:n*width])
+	case GELUTanh:
+		kernel.GELUTanh(x[:n*width])
 	}
 }
 

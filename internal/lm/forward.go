@@ -14,8 +14,8 @@ type Stream uint8
 // The streams of layer i.
 const (
 	Residual  Stream = iota // the sum that goes on to the next layer, after block i
-	Attention               // what attention adds to it: the output of o_proj
-	MLP                     // what the MLP adds to it: the output of down_proj
+	Attention               // what attention adds to it: the output of o_proj, normed if the model norms it
+	MLP                     // what the MLP adds to it: the output of down_proj, normed if the model norms it
 )
 
 // String returns the stream's name in lower case.
@@ -95,6 +95,7 @@ func (m *Model) Prefix(ctx context.Context, ids []int32) (*Prefix, error) {
 // longest of its sequences.
 type Run struct {
 	m    *Model
+	eps  float32 // of the norms
 	busy atomic.Bool
 	job  job
 
@@ -111,13 +112,13 @@ type Run struct {
 
 	// Of T tokens. Keys and queries are kept head by head, so that attention finds
 	// rows of a head at a constant stride.
-	x        []float32   // (T, hidden): residual stream
-	q        []float32   // (kvHeads, T, group, headDim): queries; then what attention makes of them
-	k, v     []float32   // (kvHeads, T, headDim)
-	pos      []int32     // (T): position in its sequence, prefix included
-	hidden   [][]float32 // for each tap (T, hidden)
-	cos, sin []float32   // (longest sequence, headDim/2)
-	scratch  []scratch   // of each worker
+	x       []float32   // (T, hidden): residual stream
+	q       []float32   // (kvHeads, T, group, headDim): queries; then what attention makes of them
+	k, v    []float32   // (kvHeads, T, headDim)
+	pos     []int32     // (T): position in its sequence, prefix included
+	hidden  [][]float32 // for each tap (T, hidden)
+	turns   [2]turns    // of Model.frequencies
+	scratch []scratch   // of each worker
 
 	rowsStep, attentionStep func(worker, chunk int)
 }
@@ -129,6 +130,8 @@ type scratch struct {
 	keys   kernel.Matrix // (headDim, keys of a task)
 	values kernel.Matrix // (keys of a task, headDim)
 	scores []float32     // (blockRows, keys of a task, rounded up to panels)
+
+	parallel []float32 // (chunkRows, hidden): normed rows, where the MLP's differ from a
 }
 
 // span is a task of attention: queries q0 to q1 of the sequence that begins at
@@ -137,7 +140,7 @@ type span struct{ first, q0, q1, kvHead int }
 
 // NewRun returns a Run for this model.
 func (m *Model) NewRun() *Run {
-	r := &Run{m: m, scratch: make([]scratch, m.pool.size)}
+	r := &Run{m: m, eps: float32(m.config.NormEps), scratch: make([]scratch, m.pool.size)}
 	r.job.finished = make(chan struct{}, 1)
 	r.rowsStep, r.attentionStep = r.rows, r.attention
 	return r
@@ -145,14 +148,17 @@ func (m *Model) NewRun() *Run {
 
 // Bytes returns the memory that the run holds.
 func (r *Run) Bytes() int {
-	n := cap(r.x) + cap(r.q) + cap(r.k) + cap(r.v) + cap(r.pos) + cap(r.cos) + cap(r.sin) + 8*cap(r.spans)
+	n := cap(r.x) + cap(r.q) + cap(r.k) + cap(r.v) + cap(r.pos) + 8*cap(r.spans)
+	for i := range r.turns {
+		n += cap(r.turns[i].cos) + cap(r.turns[i].sin)
+	}
 	for _, h := range r.hidden {
 		n += cap(h)
 	}
 	n *= 4
 	for i := range r.scratch {
 		s := &r.scratch[i]
-		n += 4*(cap(s.a)+cap(s.b)+cap(s.scores)) + s.keys.Bytes() + s.values.Bytes()
+		n += 4*(cap(s.a)+cap(s.b)+cap(s.scores)+cap(s.parallel)) + s.keys.Bytes() + s.values.Bytes()
 	}
 	return n
 }
@@ -283,13 +289,18 @@ func (r *Run) prepare(p *Prefix, ids []int32, lens []int, taps []Tap, capture *P
 	for i := range taps {
 		resize(&r.hidden[i], total*c.Hidden)
 	}
-	r.cos, r.sin = appendRotations(r.cos, r.sin, m.frequencies, longest)
+	for i := range r.turns {
+		r.turns[i].extend(m.frequencies[i], longest)
+	}
 	rows := min(chunkRows, total)
 	columns := (longest + panelColumns - 1) / panelColumns * panelColumns
 	for i := range r.scratch {
 		s := &r.scratch[i]
 		resize(&s.a, rows*c.Hidden)
-		resize(&s.b, rows*max(qDim+2*kvDim, 2*c.Intermediate))
+		resize(&s.b, rows*max(qDim+2*kvDim, c.wide()))
+		if c.Parallel {
+			resize(&s.parallel, rows*c.Hidden)
+		}
 		resize(&s.scores, columns*max(blockRows, c.Heads/c.KVHeads))
 		s.keys.Reset(c.HeadDim, columns)
 		s.values.Reset(longest, c.HeadDim)

@@ -8,8 +8,10 @@
 //	err = run.Forward(ctx, nil, ids, []int{len(ids)}, []lm.Tap{{Layer: 15, Stream: lm.Residual}})
 //	states := run.Hidden(0) // (len(ids), dim)
 //
-// The Llama family is supported (Llama, SmolLM2, TinyLlama, Mistral). What is not
-// is refused when the configuration is read, never run half right.
+// Decoders of these families run: Llama (SmolLM2, TinyLlama, Mistral), Qwen 2 and 3,
+// GPT-2, GPT-NeoX (Pythia) and Gemma 3. They share one forward pass: a family is a
+// file that says how to read config.json and what tensors are called. What is not
+// supported is refused when the configuration is read, never run half right.
 //
 // # What a state depends on
 //
@@ -36,13 +38,15 @@
 //	T·(hidden + heads·headDim + 2·kvHeads·headDim + t·hidden)
 //	+ n·(128·(hidden + 2·intermediate) + L·(2·headDim + 64)) + L·headDim
 //
-// so linear in the tokens: attention never holds more than 64 rows of scores a
+// (intermediate once where the MLP has no gate, and n·128·hidden more where attention
+// and MLP are parallel), so linear in the tokens: attention never holds more than 64 rows of scores a
 // thread. One sequence of 512 tokens through SmolLM2 takes 6 MiB with one tap and
 // one thread.
 //
 // # What it will not do
 //
-// It does not tokenise, generate text, train, or fetch anything. It believes
+// It does not tokenise, generate text, train, or fetch anything. It runs no encoder,
+// whose states depend on what follows them. It believes
 // neither the configuration nor the checkpoint: sizes are bounded, each tensor's
 // shape is checked, missing and surplus ones are named. It does not look at the
 // values: a NaN in the weights is a NaN in the states.
@@ -51,6 +55,7 @@ package lm
 import (
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -78,35 +83,58 @@ type Model struct {
 	config      Config
 	depth       int
 	embed, head matrixView
-	norm        []float32 // final, (hidden)
-	blocks      []block   // depth of them
-	frequencies []float64 // RoPE, (headDim/2)
+	positions   matrixView // where positions are learned
+	embedScale  float32    // of the embeddings; 1 for most
+	norm        norm       // final, (hidden)
+	blocks      []block    // depth of them
+	// frequencies of RoPE, (rotaryDim/2): of the layers that see all, and of those with a
+	// window, where they differ.
+	frequencies [2][]float64
 	pool        *pool
 	stop        sync.Once
 }
 
 // block is the weights of one layer. K inputs and N outputs are written (K, N).
 type block struct {
-	attentionNorm []float32      // (hidden)
-	qkv           *kernel.Matrix // (hidden, q+k+v): queries of all heads, then keys, then values
-	qkvBias       []float32      // (q+k+v) or nil
-	o             *kernel.Matrix // (heads*headDim, hidden)
-	oBias         []float32      // (hidden) or nil
-	mlpNorm       []float32      // (hidden)
-	gateUp        *kernel.Matrix // (hidden, 2*intermediate): gate, then up
-	gateUpBias    []float32      // (2*intermediate) or nil
-	down          *kernel.Matrix // (intermediate, hidden)
-	downBias      []float32      // (hidden) or nil
+	attentionNorm     norm           // (hidden)
+	qkv               *kernel.Matrix // (hidden, q+k+v): queries of all heads, then keys, then values
+	qkvBias           []float32      // (q+k+v) or nil
+	qNorm, kNorm      norm           // (headDim) or none
+	window            int            // 0 for none
+	rope              int            // index of Model.frequencies
+	o                 *kernel.Matrix // (heads*headDim, hidden)
+	oBias             []float32      // (hidden) or nil
+	attentionPostNorm norm           // (hidden) or none
+	mlpNorm           norm           // (hidden)
+	gateUp            *kernel.Matrix // (hidden, 2*intermediate): gate, then up; (hidden, intermediate) without a gate
+	gateUpBias        []float32      // as many, or nil
+	down              *kernel.Matrix // (intermediate, hidden)
+	downBias          []float32      // (hidden) or nil
+	mlpPostNorm       norm           // (hidden) or none
 }
 
-// names are a family's tensor names. Those without .weight are projections, with
-// a weight and perhaps a bias.
+// norm is the weights of a norm: LayerNorm if there is a bias, and else RMSNorm. A zero
+// norm is none.
+type norm struct{ weight, bias []float32 }
+
+func (n norm) bytes() int { return 4 * (len(n.weight) + len(n.bias)) }
+
+// names are a family's tensor names. Those without .weight are norms, or projections,
+// with a weight and perhaps a bias. What a family does not have is empty.
 type names struct {
-	embed, norm, head         string
-	block                     string // format of the prefix of the names below
-	attentionNorm, q, k, v, o string
-	mlpNorm, gate, up, down   string
-	ignore                    func(name string) bool // tensors that may be there and are not used
+	base                         string // before all names but head's; not there in checkpoints of the bare model
+	embed, positions, norm, head string
+	block                        string // format of what is before the names below
+
+	attentionNorm, q, k, v, o, attentionPostNorm string
+	qNorm, kNorm                                 string
+	mlpNorm, gate, up, down, mlpPostNorm         string
+
+	qkv        string // instead of q, k and v: their rows one below the other,
+	qkvByHead  bool   // or q, k and v of each head
+	transposed bool   // projections are stored (in, out)
+
+	ignore func(name string) bool // tensors that may be there and are not used
 }
 
 // matrixView is a matrix that stays in the checkpoint.
@@ -135,6 +163,9 @@ func Load(config Config, weights *safetensors.File, opt Options) (*Model, error)
 	if !ok {
 		return nil, fmt.Errorf("lm: %w: family %q", ErrUnsupported, config.Family)
 	}
+	if fam.names.qkvByHead && config.Heads != config.KVHeads {
+		return nil, fmt.Errorf("lm: %w: %d key/value heads of %d in family %q", ErrConfig, config.KVHeads, config.Heads, config.Family)
+	}
 	if opt.Depth < 0 || opt.Depth > config.Layers {
 		return nil, fmt.Errorf("lm: %w: depth %d of a model of %d layers", ErrTap, opt.Depth, config.Layers)
 	}
@@ -154,17 +185,27 @@ func Load(config Config, weights *safetensors.File, opt Options) (*Model, error)
 	}
 
 	m := &Model{
-		config:      config,
-		depth:       depth,
-		embed:       matrixView{l.tensor(l.names.embed), config.Hidden},
-		norm:        l.vector(l.names.norm),
-		blocks:      make([]block, depth),
-		frequencies: config.Rope.frequencies(config.HeadDim),
-		pool:        newPool(threads),
+		config:     config,
+		depth:      depth,
+		embed:      matrixView{l.tensor(l.names.embed), config.Hidden},
+		embedScale: 1,
+		norm:       l.norm(l.names.norm),
+		blocks:     make([]block, depth),
+		pool:       newPool(threads),
 	}
 	m.head = m.embed
 	if !config.TiedHead {
 		m.head = matrixView{l.tensor(l.names.head), config.Hidden}
+	}
+	if config.ScaledEmbeddings {
+		m.embedScale = float32(math.Sqrt(float64(config.Hidden)))
+	}
+	if config.LearnedPositions {
+		m.positions = matrixView{l.tensor(l.names.positions), config.Hidden}
+	}
+	m.frequencies[0] = config.Rope.frequencies(config.rotaryDim())
+	if config.LocalRope != (Rope{}) {
+		m.frequencies[1] = config.LocalRope.frequencies(config.rotaryDim())
 	}
 	m.pool.run(&job{finished: make(chan struct{}, 1)}, func(_, i int) {
 		m.blocks[i] = l.block(i)
@@ -184,10 +225,13 @@ func (m *Model) Threads() int { return m.pool.size }
 
 // Bytes returns the memory of the packed weights.
 func (m *Model) Bytes() int {
-	n := 4 * len(m.norm)
+	n := m.norm.bytes()
 	for _, b := range m.blocks {
 		n += b.qkv.Bytes() + b.o.Bytes() + b.gateUp.Bytes() + b.down.Bytes()
-		n += 4 * (len(b.attentionNorm) + len(b.mlpNorm) + len(b.qkvBias) + len(b.oBias) + len(b.gateUpBias) + len(b.downBias))
+		n += 4 * (len(b.qkvBias) + len(b.oBias) + len(b.gateUpBias) + len(b.downBias))
+		for _, w := range []norm{b.attentionNorm, b.qNorm, b.kNorm, b.attentionPostNorm, b.mlpNorm, b.mlpPostNorm} {
+			n += w.bytes()
+		}
 	}
 	return n
 }
@@ -207,65 +251,91 @@ type loader struct {
 	weights *safetensors.File
 }
 
-// check compares the checkpoint with what the configuration asks for: every
-// tensor, its shape and its type.
-func (l *loader) check() error {
-	var missing []string
-	known := map[string]bool{}
-	want := func(name string, shape ...int) error {
-		known[name] = true
-		t, err := l.weights.Tensor(name)
-		if errors.Is(err, safetensors.ErrNoTensor) {
-			missing = append(missing, name)
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if !slices.Equal(t.Shape, shape) {
-			return fmt.Errorf("%w: tensor %q has shape %v, want %v", ErrTensor, name, t.Shape, shape)
-		}
-		switch t.DType {
-		case safetensors.F32, safetensors.F16, safetensors.BF16:
-			return nil
-		}
-		return fmt.Errorf("%w: tensor %q has type %s, want F32, F16 or BF16", ErrTensor, name, t.DType)
-	}
+// expect calls want with the name and the shape of each tensor that the model needs.
+func (l *loader) expect(want func(name string, shape ...int)) {
 	c, n := l.config, l.names
-	projection := func(name string, bias bool, out, in int) error {
-		err := want(name+".weight", out, in)
-		if bias && err == nil {
-			err = want(name+".bias", out)
+	norm := func(name string, dim int) {
+		want(name+".weight", dim)
+		if c.Norm == LayerNorm {
+			want(name+".bias", dim)
 		}
-		return err
 	}
-	err := errors.Join(want(n.embed, c.Vocab, c.Hidden), want(n.norm, c.Hidden))
-	if c.TiedHead {
-		known[n.head] = true // some exporters write it twice
-	} else {
-		err = errors.Join(err, want(n.head, c.Vocab, c.Hidden))
+	projection := func(name string, bias bool, out, in int) {
+		if n.transposed {
+			want(name+".weight", in, out)
+		} else {
+			want(name+".weight", out, in)
+		}
+		if bias {
+			want(name+".bias", out)
+		}
+	}
+	want(n.embed, c.Vocab, c.Hidden)
+	if c.LearnedPositions {
+		want(n.positions, c.Positions, c.Hidden)
+	}
+	norm(n.norm, c.Hidden)
+	if !c.TiedHead {
+		want(n.head, c.Vocab, c.Hidden)
 	}
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
-	for i := 0; i < c.Layers && err == nil; i++ {
+	for i := range c.Layers {
 		b := fmt.Sprintf(n.block, i)
-		err = errors.Join(
-			want(b+n.attentionNorm, c.Hidden),
-			projection(b+n.q, c.AttentionBias, q, c.Hidden),
-			projection(b+n.k, c.AttentionBias, kv, c.Hidden),
-			projection(b+n.v, c.AttentionBias, kv, c.Hidden),
-			projection(b+n.o, c.AttentionBias, c.Hidden, q),
-			want(b+n.mlpNorm, c.Hidden),
-			projection(b+n.gate, c.MLPBias, c.Intermediate, c.Hidden),
-			projection(b+n.up, c.MLPBias, c.Intermediate, c.Hidden),
-			projection(b+n.down, c.MLPBias, c.Hidden, c.Intermediate),
-		)
+		norm(b+n.attentionNorm, c.Hidden)
+		if n.qkv != "" {
+			projection(b+n.qkv, c.QKVBias, q+2*kv, c.Hidden)
+		} else {
+			projection(b+n.q, c.QKVBias, q, c.Hidden)
+			projection(b+n.k, c.QKVBias, kv, c.Hidden)
+			projection(b+n.v, c.QKVBias, kv, c.Hidden)
+		}
+		if c.QKNorm {
+			norm(b+n.qNorm, c.HeadDim)
+			norm(b+n.kNorm, c.HeadDim)
+		}
+		projection(b+n.o, c.OutBias, c.Hidden, q)
+		norm(b+n.mlpNorm, c.Hidden)
+		if c.Activation.gated() {
+			projection(b+n.gate, c.MLPBias, c.Intermediate, c.Hidden)
+		}
+		projection(b+n.up, c.MLPBias, c.Intermediate, c.Hidden)
+		projection(b+n.down, c.MLPBias, c.Hidden, c.Intermediate)
+		if c.PostNorms {
+			norm(b+n.attentionPostNorm, c.Hidden)
+			norm(b+n.mlpPostNorm, c.Hidden)
+		}
 	}
-	if err != nil {
-		return err
+}
+
+// check compares the checkpoint with what the configuration asks for: every
+// tensor, its shape and its type. It also settles whether names have their base.
+func (l *loader) check() error {
+	known := map[string]bool{l.names.head: true}               // some exporters write it though it is tied
+	if _, err := l.weights.Tensor(l.names.embed); err != nil { // else it is of the bare model
+		l.names = l.names.based()
+	}
+	var missing []string
+	var errs []error
+	l.expect(func(name string, shape ...int) {
+		known[name] = true
+		t, err := l.weights.Tensor(name)
+		switch {
+		case errors.Is(err, safetensors.ErrNoTensor):
+			missing = append(missing, name)
+		case err != nil:
+			errs = append(errs, err)
+		case !slices.Equal(t.Shape, shape):
+			errs = append(errs, fmt.Errorf("%w: tensor %q has shape %v, want %v", ErrTensor, name, t.Shape, shape))
+		case t.DType != safetensors.F32 && t.DType != safetensors.F16 && t.DType != safetensors.BF16:
+			errs = append(errs, fmt.Errorf("%w: tensor %q has type %s, want F32, F16 or BF16", ErrTensor, name, t.DType))
+		}
+	})
+	if len(errs) > 0 {
+		return errs[0]
 	}
 	var extra []string
 	for _, name := range l.weights.Names() {
-		if !known[name] && !n.ignore(name) {
+		if !known[name] && !l.names.ignore(name) {
 			extra = append(extra, name)
 		}
 	}
@@ -273,6 +343,14 @@ func (l *loader) check() error {
 		return fmt.Errorf("%w: %s", ErrTensor, strings.Join(slices.Concat(some("missing", missing), some("not expected", extra)), ", "))
 	}
 	return nil
+}
+
+// based returns the names with the base before those that have one.
+func (n names) based() names {
+	for _, name := range []*string{&n.embed, &n.positions, &n.norm, &n.block} {
+		*name = n.base + *name
+	}
+	return n
 }
 
 // some lists the first of many names.
@@ -309,69 +387,141 @@ func (l *loader) vector(names ...string) []float32 {
 	return v
 }
 
-// matrix packs projections with the same inputs, one below the other.
-func (l *loader) matrix(projections ...string) *kernel.Matrix {
-	var parts []safetensors.Tensor
-	rows, bf16 := 0, true
-	for _, name := range projections {
-		t := l.tensor(name + ".weight")
-		parts = append(parts, t)
-		rows += t.Shape[0]
-		bf16 = bf16 && t.DType == safetensors.BF16
-	}
-	k := parts[0].Shape[1]
-	part := func(n int) (safetensors.Tensor, int) {
-		for i := 0; ; i++ {
-			if n < parts[i].Shape[0] {
-				return parts[i], n
-			}
-			n -= parts[i].Shape[0]
+// norm returns the weights of a norm. Those that are stored less one get it back.
+func (l *loader) norm(name string) norm {
+	n := norm{weight: l.vector(name + ".weight")}
+	switch l.config.Norm {
+	case RMSNormPlusOne:
+		for i := range n.weight {
+			n.weight[i]++
 		}
+	case LayerNorm:
+		n.bias = l.vector(name + ".bias")
+	}
+	return n
+}
+
+// A part is some outputs of a projection: n of them, from first on.
+type part struct {
+	name     string
+	first, n int
+}
+
+// qkv returns queries of all heads, then keys, then values, wherever block p has them.
+func (l *loader) qkv(p string) []part {
+	c, n := l.config, l.names
+	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	switch {
+	case n.qkv == "":
+		return []part{{p + n.q, 0, q}, {p + n.k, 0, kv}, {p + n.v, 0, kv}}
+	case n.qkvByHead:
+		var parts []part
+		for i := range 3 {
+			for h := range c.Heads {
+				parts = append(parts, part{p + n.qkv, (3*h + i) * c.HeadDim, c.HeadDim})
+			}
+		}
+		return parts
+	}
+	return []part{{p + n.qkv, 0, q + 2*kv}}
+}
+
+// matrix packs parts of projections with the same inputs, one below the other.
+func (l *loader) matrix(parts ...part) *kernel.Matrix {
+	tensors := make([]safetensors.Tensor, len(parts)) // (out, in) each
+	rows, bf16 := 0, true
+	for i, p := range parts {
+		if i > 0 && p.name == parts[i-1].name {
+			tensors[i] = tensors[i-1]
+		} else if tensors[i] = l.tensor(p.name + ".weight"); l.names.transposed {
+			tensors[i] = transpose(tensors[i])
+		}
+		rows += p.n
+		bf16 = bf16 && tensors[i].DType == safetensors.BF16
+	}
+	k := tensors[0].Shape[1]
+	row := func(n int) matrixView { // of one row
+		i := 0
+		for ; n >= parts[i].n; i++ {
+			n -= parts[i].n
+		}
+		t := tensors[i]
+		size := k * t.DType.Bits() / 8
+		return matrixView{safetensors.Tensor{DType: t.DType, Data: t.Data[(parts[i].first+n)*size:][:size]}, k}
 	}
 	if bf16 {
 		return kernel.PackBF16(func(n int, dst []uint16) {
-			t, n := part(n)
-			row := safetensors.Tensor{DType: t.DType, Data: t.Data[2*n*k:][:2*k]}
-			bits, err := row.Uint16()
+			bits, err := row(n).tensor.Uint16()
 			if err != nil {
 				panic("lm: " + err.Error())
 			}
 			copy(dst, bits)
 		}, k, rows)
 	}
-	return kernel.Pack(func(n int, dst []float32) {
-		t, n := part(n)
-		matrixView{t, k}.row(dst, n)
-	}, k, rows)
+	return kernel.Pack(func(n int, dst []float32) { row(n).row(dst, 0) }, k, rows)
 }
 
-// bias returns the biases of projections, nil if the model has none.
-func (l *loader) bias(has bool, projections ...string) []float32 {
+// transpose returns a copy of a matrix, rows for columns.
+func transpose(t safetensors.Tensor) safetensors.Tensor {
+	rows, columns, size := t.Shape[0], t.Shape[1], t.DType.Bits()/8
+	out := safetensors.Tensor{DType: t.DType, Shape: []int{columns, rows}, Data: make([]byte, len(t.Data))}
+	const side = 32 // of the blocks in which both sides stay in the first-level cache
+	for i0 := 0; i0 < rows; i0 += side {
+		for j0 := 0; j0 < columns; j0 += side {
+			for i := i0; i < min(i0+side, rows); i++ {
+				for j := j0; j < min(j0+side, columns); j++ {
+					copy(out.Data[(j*rows+i)*size:][:size], t.Data[(i*columns+j)*size:])
+				}
+			}
+		}
+	}
+	return out
+}
+
+// bias returns the biases of parts of projections, nil if the model has none.
+func (l *loader) bias(has bool, parts ...part) []float32 {
 	if !has {
 		return nil
 	}
-	var v []string
-	for _, name := range projections {
-		v = append(v, name+".bias")
+	var v []float32
+	for _, p := range parts {
+		v = append(v, l.vector(p.name + ".bias")[p.first:][:p.n]...)
 	}
-	return l.vector(v...)
+	return v
 }
 
 // block packs the weights of block i.
 func (l *loader) block(i int) block {
-	p, n, c := fmt.Sprintf(l.names.block, i), l.names, l.config
-	return block{
-		attentionNorm: l.vector(p + n.attentionNorm),
-		qkv:           l.matrix(p+n.q, p+n.k, p+n.v),
-		qkvBias:       l.bias(c.AttentionBias, p+n.q, p+n.k, p+n.v),
-		o:             l.matrix(p + n.o),
-		oBias:         l.bias(c.AttentionBias, p+n.o),
-		mlpNorm:       l.vector(p + n.mlpNorm),
-		gateUp:        l.matrix(p+n.gate, p+n.up),
-		gateUpBias:    l.bias(c.MLPBias, p+n.gate, p+n.up),
-		down:          l.matrix(p + n.down),
-		downBias:      l.bias(c.MLPBias, p+n.down),
+	p, n, c := fmt.Sprintf(l.names.block, i), l.names, &l.config
+	qkv := l.qkv(p)
+	o, down := part{p + n.o, 0, c.Hidden}, part{p + n.down, 0, c.Hidden}
+	gateUp := []part{{p + n.up, 0, c.Intermediate}}
+	if c.Activation.gated() {
+		gateUp = append([]part{{p + n.gate, 0, c.Intermediate}}, gateUp...)
 	}
+	b := block{
+		attentionNorm: l.norm(p + n.attentionNorm),
+		qkv:           l.matrix(qkv...),
+		qkvBias:       l.bias(c.QKVBias, qkv...),
+		window:        c.window(i),
+		o:             l.matrix(o),
+		oBias:         l.bias(c.OutBias, o),
+		mlpNorm:       l.norm(p + n.mlpNorm),
+		gateUp:        l.matrix(gateUp...),
+		gateUpBias:    l.bias(c.MLPBias, gateUp...),
+		down:          l.matrix(down),
+		downBias:      l.bias(c.MLPBias, down),
+	}
+	if c.local(i) {
+		b.rope = 1
+	}
+	if c.QKNorm {
+		b.qNorm, b.kNorm = l.norm(p+n.qNorm), l.norm(p+n.kNorm)
+	}
+	if c.PostNorms {
+		b.attentionPostNorm, b.mlpPostNorm = l.norm(p+n.attentionPostNorm), l.norm(p+n.mlpPostNorm)
+	}
+	return b
 }
 
 // Logits computes the model's next-token scores: the final norm and the head over
@@ -404,5 +554,5 @@ func (m *Model) Logits(dst, hidden []float32) []float32 {
 
 // finalNorm normalises one row as the head sees it.
 func (m *Model) finalNorm(dst, x []float32) {
-	kernel.RMSNorm(dst, x, m.norm, float32(m.config.NormEps))
+	m.norm.apply(dst, x, float32(m.config.NormEps))
 }
