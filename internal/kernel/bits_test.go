@@ -70,6 +70,21 @@ func TestBitsAcrossProcessors(t *testing.T) {
 			SwiGLU(y, a[:k], w[:k])
 			return y
 		}},
+		{"LayerNorm", 0xbc72d6d6b7db214c, func() []float32 {
+			y := make([]float32, k)
+			LayerNorm(y, a[:k], w[:k], w[k:2*k], 1e-5)
+			return y
+		}},
+		{"GELU", 0xddca03b535343d89, func() []float32 {
+			y := append([]float32(nil), a[:k]...)
+			GELU(y)
+			return y
+		}},
+		{"GELUTanh", 0xab5fb2cac41258fd, func() []float32 {
+			y := append([]float32(nil), a[:k]...)
+			GELUTanh(y)
+			return y
+		}},
 		{"Rope", 0xd7b1a131eb96dfe1, func() []float32 {
 			y := append([]float32(nil), a[:120]...)
 			Rope(y, w[:60], w[60:120])

@@ -49,6 +49,28 @@ func multiply(x []float32, s float32) {
 	multiplyNEON(&x[0], s, len(x))
 }
 
+func sum(x []float32) float32 {
+	if active == generic {
+		return sumGeneric(x)
+	}
+	return sumNEON(&x[0], len(x))
+}
+
+func squares(x []float32, m float32) float32 {
+	if active == generic {
+		return squaresGeneric(x, m)
+	}
+	return squaresNEON(&x[0], m, len(x))
+}
+
+func scaleShift(dst, x, weight, bias []float32, m, s float32) {
+	if active == generic {
+		scaleShiftGeneric(dst, x, weight, bias, m, s)
+		return
+	}
+	scaleShiftNEON(&dst[0], &x[0], &weight[0], &bias[0], m, s, len(x))
+}
+
 func maximum(x []float32) float32 {
 	if active == generic {
 		return maximumGeneric(x)
@@ -69,6 +91,22 @@ func swiGLU(dst, gate, up []float32) {
 		return
 	}
 	swiGLUNEON(&dst[0], &gate[0], &up[0], len(dst))
+}
+
+func gelu(x []float32) {
+	if active == generic {
+		geluGeneric(x)
+		return
+	}
+	geluNEON(&x[0], len(x))
+}
+
+func geluTanh(x []float32) {
+	if active == generic {
+		geluTanhGeneric(x)
+		return
+	}
+	geluTanhNEON(&x[0], len(x))
 }
 
 func rope(x, y, cos, sin []float32) {
@@ -109,6 +147,41 @@ func scaleNEON(dst, x, weight *float32, s float32, n int)
 //
 //go:noescape
 func multiplyNEON(x *float32, s float32, n int)
+
+// sumNEON is sumGeneric.
+//
+//go:noescape
+func sumNEON(x *float32, n int) float32
+
+// squaresNEON is squaresGeneric:
+//
+//	for i := range n {
+//		d := x[i] - m
+//		sum = fma(d, d, sum) // in 32 partial sums
+//	}
+//	return sum
+//
+//go:noescape
+func squaresNEON(x *float32, m float32, n int) float32
+
+// scaleShiftNEON is scaleShiftGeneric:
+//
+//	for i := range n {
+//		dst[i] = fma((x[i]-m)*s, weight[i], bias[i])
+//	}
+//
+//go:noescape
+func scaleShiftNEON(dst, x, weight, bias *float32, m, s float32, n int)
+
+// geluNEON is geluGeneric.
+//
+//go:noescape
+func geluNEON(x *float32, n int)
+
+// geluTanhNEON is geluTanhGeneric.
+//
+//go:noescape
+func geluTanhNEON(x *float32, n int)
 
 // maximumNEON is maximumGeneric.
 //

@@ -20,6 +20,26 @@ DATA armConstants<>+44(SB)/4, $0x3f000000
 DATA armConstants<>+48(SB)/4, $0x3f800000
 GLOBL armConstants<>(SB), RODATA|NOPTR, $52
 
+// Constants of GELU, in the order of their use.
+DATA armGELU<>+0(SB)/4, $0x41500000
+DATA armGELU<>+4(SB)/4, $0x3eb00000
+DATA armGELU<>+8(SB)/4, $0xbce69925
+DATA armGELU<>+12(SB)/4, $0x3e14e69b
+DATA armGELU<>+16(SB)/4, $0xbe8cac45
+DATA armGELU<>+20(SB)/4, $0x3e46d68f
+DATA armGELU<>+24(SB)/4, $0xbd2998fb
+DATA armGELU<>+28(SB)/4, $0x3de86c24
+DATA armGELU<>+32(SB)/4, $0x3deeaeec
+DATA armGELU<>+36(SB)/4, $0x3e0cde7d
+DATA armGELU<>+40(SB)/4, $0x3e0c68bf
+DATA armGELU<>+44(SB)/4, $0xbf000000
+GLOBL armGELU<>(SB), RODATA|NOPTR, $48
+
+// 2·√(2/π), and 0.044715 times that.
+DATA armTanh<>+0(SB)/4, $0x3fcc422a
+DATA armTanh<>+4(SB)/4, $0x3d922279
+GLOBL armTanh<>(SB), RODATA|NOPTR, $8
+
 // Four words of ones, then four of zeros.
 DATA armTail<>+0(SB)/4, $0xffffffff
 DATA armTail<>+4(SB)/4, $0xffffffff
@@ -1563,6 +1583,887 @@ fold:
 	FMOVS F0, ret+24(FP)
 	RET
 
+// sumNEON replaces sumGeneric.
+// func sumNEON(x *float32, n int) float32
+TEXT ·sumNEON(SB), NOSPLIT, $0-20
+	MOVD x+0(FP), R0
+	MOVD n+8(FP), R10
+	WORD $0x6e201c00 // eor v0.16b, v0.16b, v0.16b
+	WORD $0x6e211c21 // eor v1.16b, v1.16b, v1.16b
+	WORD $0x6e221c42 // eor v2.16b, v2.16b, v2.16b
+	WORD $0x6e231c63 // eor v3.16b, v3.16b, v3.16b
+	WORD $0x6e241c84 // eor v4.16b, v4.16b, v4.16b
+	WORD $0x6e251ca5 // eor v5.16b, v5.16b, v5.16b
+	WORD $0x6e261cc6 // eor v6.16b, v6.16b, v6.16b
+	WORD $0x6e271ce7 // eor v7.16b, v7.16b, v7.16b
+loop:
+	CMP $32, R10
+	BLT parts
+	FMOVQ (R0), F8
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	ADD $16, R0
+	FMOVQ (R0), F8
+	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
+	ADD $16, R0
+	FMOVQ (R0), F8
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	ADD $16, R0
+	FMOVQ (R0), F8
+	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
+	ADD $16, R0
+	FMOVQ (R0), F8
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	ADD $16, R0
+	FMOVQ (R0), F8
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	ADD $16, R0
+	FMOVQ (R0), F8
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	ADD $16, R0
+	FMOVQ (R0), F8
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	ADD $16, R0
+	SUB $32, R10
+	B loop
+parts:
+	CBZ R10, fold
+	CMP $4, R10
+	BLT tail0
+	FMOVQ (R0), F8
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	ADD $16, R0
+	SUB $4, R10
+	B part0
+tail0:
+	FMOVS (R0), F8
+	CMP $1, R10
+	BEQ tail0load8R0
+	ADD $4, R0, R12
+	VLD1 (R12), V8.S[1]
+	CMP $2, R10
+	BEQ tail0load8R0
+	ADD $8, R0, R12
+	VLD1 (R12), V8.S[2]
+tail0load8R0:
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	B fold
+part0:
+	CBZ R10, fold
+	CMP $4, R10
+	BLT tail1
+	FMOVQ (R0), F8
+	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
+	ADD $16, R0
+	SUB $4, R10
+	B part1
+tail1:
+	FMOVS (R0), F8
+	CMP $1, R10
+	BEQ tail1load8R0
+	ADD $4, R0, R12
+	VLD1 (R12), V8.S[1]
+	CMP $2, R10
+	BEQ tail1load8R0
+	ADD $8, R0, R12
+	VLD1 (R12), V8.S[2]
+tail1load8R0:
+	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
+	B fold
+part1:
+	CBZ R10, fold
+	CMP $4, R10
+	BLT tail2
+	FMOVQ (R0), F8
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	ADD $16, R0
+	SUB $4, R10
+	B part2
+tail2:
+	FMOVS (R0), F8
+	CMP $1, R10
+	BEQ tail2load8R0
+	ADD $4, R0, R12
+	VLD1 (R12), V8.S[1]
+	CMP $2, R10
+	BEQ tail2load8R0
+	ADD $8, R0, R12
+	VLD1 (R12), V8.S[2]
+tail2load8R0:
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	B fold
+part2:
+	CBZ R10, fold
+	CMP $4, R10
+	BLT tail3
+	FMOVQ (R0), F8
+	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
+	ADD $16, R0
+	SUB $4, R10
+	B part3
+tail3:
+	FMOVS (R0), F8
+	CMP $1, R10
+	BEQ tail3load8R0
+	ADD $4, R0, R12
+	VLD1 (R12), V8.S[1]
+	CMP $2, R10
+	BEQ tail3load8R0
+	ADD $8, R0, R12
+	VLD1 (R12), V8.S[2]
+tail3load8R0:
+	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
+	B fold
+part3:
+	CBZ R10, fold
+	CMP $4, R10
+	BLT tail4
+	FMOVQ (R0), F8
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	ADD $16, R0
+	SUB $4, R10
+	B part4
+tail4:
+	FMOVS (R0), F8
+	CMP $1, R10
+	BEQ tail4load8R0
+	ADD $4, R0, R12
+	VLD1 (R12), V8.S[1]
+	CMP $2, R10
+	BEQ tail4load8R0
+	ADD $8, R0, R12
+	VLD1 (R12), V8.S[2]
+tail4load8R0:
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	B fold
+part4:
+	CBZ R10, fold
+	CMP $4, R10
+	BLT tail5
+	FMOVQ (R0), F8
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	ADD $16, R0
+	SUB $4, R10
+	B part5
+tail5:
+	FMOVS (R0), F8
+	CMP $1, R10
+	BEQ tail5load8R0
+	ADD $4, R0, R12
+	VLD1 (R12), V8.S[1]
+	CMP $2, R10
+	BEQ tail5load8R0
+	ADD $8, R0, R12
+	VLD1 (R12), V8.S[2]
+tail5load8R0:
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	B fold
+part5:
+	CBZ R10, fold
+	CMP $4, R10
+	BLT tail6
+	FMOVQ (R0), F8
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	ADD $16, R0
+	SUB $4, R10
+	B part6
+tail6:
+	FMOVS (R0), F8
+	CMP $1, R10
+	BEQ tail6load8R0
+	ADD $4, R0, R12
+	VLD1 (R12), V8.S[1]
+	CMP $2, R10
+	BEQ tail6load8R0
+	ADD $8, R0, R12
+	VLD1 (R12), V8.S[2]
+tail6load8R0:
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	B fold
+part6:
+	CBZ R10, fold
+	CMP $4, R10
+	BLT tail7
+	FMOVQ (R0), F8
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	ADD $16, R0
+	SUB $4, R10
+	B part7
+tail7:
+	FMOVS (R0), F8
+	CMP $1, R10
+	BEQ tail7load8R0
+	ADD $4, R0, R12
+	VLD1 (R12), V8.S[1]
+	CMP $2, R10
+	BEQ tail7load8R0
+	ADD $8, R0, R12
+	VLD1 (R12), V8.S[2]
+tail7load8R0:
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	B fold
+part7:
+fold:
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e180401 // dup v1.2d, v0.d[1]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
+	FMOVS F0, ret+16(FP)
+	RET
+
+// squaresNEON replaces squaresGeneric.
+// func squaresNEON(x *float32, m float32, n int) float32
+TEXT ·squaresNEON(SB), NOSPLIT, $0-28
+	MOVD x+0(FP), R0
+	MOVWU m+8(FP), R12
+	VDUP R12, V30.S4
+	MOVD n+16(FP), R10
+	WORD $0x6e201c00 // eor v0.16b, v0.16b, v0.16b
+	WORD $0x6e211c21 // eor v1.16b, v1.16b, v1.16b
+	WORD $0x6e221c42 // eor v2.16b, v2.16b, v2.16b
+	WORD $0x6e231c63 // eor v3.16b, v3.16b, v3.16b
+	WORD $0x6e241c84 // eor v4.16b, v4.16b, v4.16b
+	WORD $0x6e251ca5 // eor v5.16b, v5.16b, v5.16b
+	WORD $0x6e261cc6 // eor v6.16b, v6.16b, v6.16b
+	WORD $0x6e271ce7 // eor v7.16b, v7.16b, v7.16b
+loop:
+	CMP $32, R10
+	BLT parts
+	FMOVQ (R0), F8
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	WORD $0x4e28cd00 // fmla v0.4s, v8.4s, v8.4s
+	ADD $16, R0
+	FMOVQ (R0), F8
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	WORD $0x4e28cd01 // fmla v1.4s, v8.4s, v8.4s
+	ADD $16, R0
+	FMOVQ (R0), F8
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	WORD $0x4e28cd02 // fmla v2.4s, v8.4s, v8.4s
+	ADD $16, R0
+	FMOVQ (R0), F8
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	WORD $0x4e28cd03 // fmla v3.4s, v8.4s, v8.4s
+	ADD $16, R0
+	FMOVQ (R0), F8
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	WORD $0x4e28cd04 // fmla v4.4s, v8.4s, v8.4s
+	ADD $16, R0
+	FMOVQ (R0), F8
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	WORD $0x4e28cd05 // fmla v5.4s, v8.4s, v8.4s
+	ADD $16, R0
+	FMOVQ (R0), F8
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	WORD $0x4e28cd06 // fmla v6.4s, v8.4s, v8.4s
+	ADD $16, R0
+	FMOVQ (R0), F8
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	WORD $0x4e28cd07 // fmla v7.4s, v8.4s, v8.4s
+	ADD $16, R0
+	SUB $32, R10
+	B loop
+parts:
+	CBZ R10, fold
+	CMP $4, R10
+	BLT tail0
+	FMOVQ (R0), F8
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	WORD $0x4e28cd00 // fmla v0.4s, v8.4s, v8.4s
+	ADD $16, R0
+	SUB $4, R10
+	B part0
+tail0:
+	FMOVS (R0), F8
+	CMP $1, R10
+	BEQ tail0load8R0
+	ADD $4, R0, R12
+	VLD1 (R12), V8.S[1]
+	CMP $2, R10
+	BEQ tail0load8R0
+	ADD $8, R0, R12
+	VLD1 (R12), V8.S[2]
+tail0load8R0:
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	MOVD $armTail<>+16(SB), R12
+	SUB R10<<2, R12
+	FMOVQ (R12), F12
+	WORD $0x4e2c1d08 // and v8.16b, v8.16b, v12.16b
+	WORD $0x4e28cd00 // fmla v0.4s, v8.4s, v8.4s
+	B fold
+part0:
+	CBZ R10, fold
+	CMP $4, R10
+	BLT tail1
+	FMOVQ (R0), F8
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	WORD $0x4e28cd01 // fmla v1.4s, v8.4s, v8.4s
+	ADD $16, R0
+	SUB $4, R10
+	B part1
+tail1:
+	FMOVS (R0), F8
+	CMP $1, R10
+	BEQ tail1load8R0
+	ADD $4, R0, R12
+	VLD1 (R12), V8.S[1]
+	CMP $2, R10
+	BEQ tail1load8R0
+	ADD $8, R0, R12
+	VLD1 (R12), V8.S[2]
+tail1load8R0:
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	MOVD $armTail<>+16(SB), R12
+	SUB R10<<2, R12
+	FMOVQ (R12), F12
+	WORD $0x4e2c1d08 // and v8.16b, v8.16b, v12.16b
+	WORD $0x4e28cd01 // fmla v1.4s, v8.4s, v8.4s
+	B fold
+part1:
+	CBZ R10, fold
+	CMP $4, R10
+	BLT tail2
+	FMOVQ (R0), F8
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	WORD $0x4e28cd02 // fmla v2.4s, v8.4s, v8.4s
+	ADD $16, R0
+	SUB $4, R10
+	B part2
+tail2:
+	FMOVS (R0), F8
+	CMP $1, R10
+	BEQ tail2load8R0
+	ADD $4, R0, R12
+	VLD1 (R12), V8.S[1]
+	CMP $2, R10
+	BEQ tail2load8R0
+	ADD $8, R0, R12
+	VLD1 (R12), V8.S[2]
+tail2load8R0:
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	MOVD $armTail<>+16(SB), R12
+	SUB R10<<2, R12
+	FMOVQ (R12), F12
+	WORD $0x4e2c1d08 // and v8.16b, v8.16b, v12.16b
+	WORD $0x4e28cd02 // fmla v2.4s, v8.4s, v8.4s
+	B fold
+part2:
+	CBZ R10, fold
+	CMP $4, R10
+	BLT tail3
+	FMOVQ (R0), F8
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	WORD $0x4e28cd03 // fmla v3.4s, v8.4s, v8.4s
+	ADD $16, R0
+	SUB $4, R10
+	B part3
+tail3:
+	FMOVS (R0), F8
+	CMP $1, R10
+	BEQ tail3load8R0
+	ADD $4, R0, R12
+	VLD1 (R12), V8.S[1]
+	CMP $2, R10
+	BEQ tail3load8R0
+	ADD $8, R0, R12
+	VLD1 (R12), V8.S[2]
+tail3load8R0:
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	MOVD $armTail<>+16(SB), R12
+	SUB R10<<2, R12
+	FMOVQ (R12), F12
+	WORD $0x4e2c1d08 // and v8.16b, v8.16b, v12.16b
+	WORD $0x4e28cd03 // fmla v3.4s, v8.4s, v8.4s
+	B fold
+part3:
+	CBZ R10, fold
+	CMP $4, R10
+	BLT tail4
+	FMOVQ (R0), F8
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	WORD $0x4e28cd04 // fmla v4.4s, v8.4s, v8.4s
+	ADD $16, R0
+	SUB $4, R10
+	B part4
+tail4:
+	FMOVS (R0), F8
+	CMP $1, R10
+	BEQ tail4load8R0
+	ADD $4, R0, R12
+	VLD1 (R12), V8.S[1]
+	CMP $2, R10
+	BEQ tail4load8R0
+	ADD $8, R0, R12
+	VLD1 (R12), V8.S[2]
+tail4load8R0:
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	MOVD $armTail<>+16(SB), R12
+	SUB R10<<2, R12
+	FMOVQ (R12), F12
+	WORD $0x4e2c1d08 // and v8.16b, v8.16b, v12.16b
+	WORD $0x4e28cd04 // fmla v4.4s, v8.4s, v8.4s
+	B fold
+part4:
+	CBZ R10, fold
+	CMP $4, R10
+	BLT tail5
+	FMOVQ (R0), F8
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	WORD $0x4e28cd05 // fmla v5.4s, v8.4s, v8.4s
+	ADD $16, R0
+	SUB $4, R10
+	B part5
+tail5:
+	FMOVS (R0), F8
+	CMP $1, R10
+	BEQ tail5load8R0
+	ADD $4, R0, R12
+	VLD1 (R12), V8.S[1]
+	CMP $2, R10
+	BEQ tail5load8R0
+	ADD $8, R0, R12
+	VLD1 (R12), V8.S[2]
+tail5load8R0:
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	MOVD $armTail<>+16(SB), R12
+	SUB R10<<2, R12
+	FMOVQ (R12), F12
+	WORD $0x4e2c1d08 // and v8.16b, v8.16b, v12.16b
+	WORD $0x4e28cd05 // fmla v5.4s, v8.4s, v8.4s
+	B fold
+part5:
+	CBZ R10, fold
+	CMP $4, R10
+	BLT tail6
+	FMOVQ (R0), F8
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	WORD $0x4e28cd06 // fmla v6.4s, v8.4s, v8.4s
+	ADD $16, R0
+	SUB $4, R10
+	B part6
+tail6:
+	FMOVS (R0), F8
+	CMP $1, R10
+	BEQ tail6load8R0
+	ADD $4, R0, R12
+	VLD1 (R12), V8.S[1]
+	CMP $2, R10
+	BEQ tail6load8R0
+	ADD $8, R0, R12
+	VLD1 (R12), V8.S[2]
+tail6load8R0:
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	MOVD $armTail<>+16(SB), R12
+	SUB R10<<2, R12
+	FMOVQ (R12), F12
+	WORD $0x4e2c1d08 // and v8.16b, v8.16b, v12.16b
+	WORD $0x4e28cd06 // fmla v6.4s, v8.4s, v8.4s
+	B fold
+part6:
+	CBZ R10, fold
+	CMP $4, R10
+	BLT tail7
+	FMOVQ (R0), F8
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	WORD $0x4e28cd07 // fmla v7.4s, v8.4s, v8.4s
+	ADD $16, R0
+	SUB $4, R10
+	B part7
+tail7:
+	FMOVS (R0), F8
+	CMP $1, R10
+	BEQ tail7load8R0
+	ADD $4, R0, R12
+	VLD1 (R12), V8.S[1]
+	CMP $2, R10
+	BEQ tail7load8R0
+	ADD $8, R0, R12
+	VLD1 (R12), V8.S[2]
+tail7load8R0:
+	WORD $0x4ebed508 // fsub v8.4s, v8.4s, v30.4s
+	MOVD $armTail<>+16(SB), R12
+	SUB R10<<2, R12
+	FMOVQ (R12), F12
+	WORD $0x4e2c1d08 // and v8.16b, v8.16b, v12.16b
+	WORD $0x4e28cd07 // fmla v7.4s, v8.4s, v8.4s
+	B fold
+part7:
+fold:
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e180401 // dup v1.2d, v0.d[1]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
+	FMOVS F0, ret+24(FP)
+	RET
+
+// scaleShiftNEON replaces scaleShiftGeneric.
+// func scaleShiftNEON(dst, x, weight, bias *float32, m, s float32, n int)
+TEXT ·scaleShiftNEON(SB), NOSPLIT, $0-48
+	MOVD dst+0(FP), R0
+	MOVD x+8(FP), R1
+	MOVD weight+16(FP), R2
+	MOVD bias+24(FP), R3
+	MOVWU m+32(FP), R12
+	VDUP R12, V4.S4
+	MOVWU s+36(FP), R12
+	VDUP R12, V5.S4
+	MOVD n+40(FP), R10
+loop:
+	CMP $4, R10
+	BLT tail
+	FMOVQ (R1), F0
+	FMOVQ (R2), F1
+	FMOVQ (R3), F2
+	WORD $0x4ea4d400 // fsub v0.4s, v0.4s, v4.4s
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	WORD $0x4e21cc02 // fmla v2.4s, v0.4s, v1.4s
+	FMOVQ F2, (R0)
+	ADD $16, R0
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	SUB $4, R10
+	B loop
+tail:
+	CBZ R10, done
+	FMOVS (R1), F0
+	CMP $1, R10
+	BEQ tailload0R1
+	ADD $4, R1, R12
+	VLD1 (R12), V0.S[1]
+	CMP $2, R10
+	BEQ tailload0R1
+	ADD $8, R1, R12
+	VLD1 (R12), V0.S[2]
+tailload0R1:
+	FMOVS (R2), F1
+	CMP $1, R10
+	BEQ tailload1R2
+	ADD $4, R2, R12
+	VLD1 (R12), V1.S[1]
+	CMP $2, R10
+	BEQ tailload1R2
+	ADD $8, R2, R12
+	VLD1 (R12), V1.S[2]
+tailload1R2:
+	FMOVS (R3), F2
+	CMP $1, R10
+	BEQ tailload2R3
+	ADD $4, R3, R12
+	VLD1 (R12), V2.S[1]
+	CMP $2, R10
+	BEQ tailload2R3
+	ADD $8, R3, R12
+	VLD1 (R12), V2.S[2]
+tailload2R3:
+	WORD $0x4ea4d400 // fsub v0.4s, v0.4s, v4.4s
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	WORD $0x4e21cc02 // fmla v2.4s, v0.4s, v1.4s
+	FMOVS F2, (R0)
+	CMP $1, R10
+	BEQ tailstore2R0
+	ADD $4, R0, R12
+	VST1 V2.S[1], (R12)
+	CMP $2, R10
+	BEQ tailstore2R0
+	ADD $8, R0, R12
+	VST1 V2.S[2], (R12)
+tailstore2R0:
+done:
+	RET
+
+// geluNEON replaces geluGeneric.
+// func geluNEON(x *float32, n int)
+TEXT ·geluNEON(SB), NOSPLIT, $0-16
+	MOVD x+0(FP), R0
+	MOVD n+8(FP), R10
+	MOVD $armConstants<>(SB), R12
+	VLD1R.P 4(R12), [V16.S4]
+	VLD1R.P 4(R12), [V17.S4]
+	VLD1R.P 4(R12), [V18.S4]
+	VLD1R.P 4(R12), [V19.S4]
+	VLD1R.P 4(R12), [V20.S4]
+	VLD1R.P 4(R12), [V21.S4]
+	VLD1R.P 4(R12), [V22.S4]
+	VLD1R.P 4(R12), [V23.S4]
+	VLD1R.P 4(R12), [V24.S4]
+	VLD1R.P 4(R12), [V25.S4]
+	VLD1R.P 4(R12), [V26.S4]
+	VLD1R.P 4(R12), [V27.S4]
+	VLD1R.P 4(R12), [V28.S4]
+loop:
+	CMP $4, R10
+	BLT tail
+	FMOVQ (R0), F0
+	MOVD $armGELU<>(SB), R12
+	VLD1R.P 4(R12), [V14.S4]
+	WORD $0x4ea0f801 // fabs v1.4s, v0.4s
+	WORD $0x4eaef421 // fmin v1.4s, v1.4s, v14.4s
+	VLD1R.P 4(R12), [V15.S4]
+	WORD $0x4ebc1f82 // orr v2.16b, v28.16b, v28.16b
+	WORD $0x4e2fcc22 // fmla v2.4s, v1.4s, v15.4s
+	WORD $0x6e22ff82 // fdiv v2.4s, v28.4s, v2.4s
+	VLD1R.P 4(R12), [V3.S4]
+	VLD1R.P 4(R12), [V15.S4]
+	WORD $0x4e22cc6f // fmla v15.4s, v3.4s, v2.4s
+	VLD1R.P 4(R12), [V3.S4]
+	WORD $0x4e22cde3 // fmla v3.4s, v15.4s, v2.4s
+	VLD1R.P 4(R12), [V15.S4]
+	WORD $0x4e22cc6f // fmla v15.4s, v3.4s, v2.4s
+	VLD1R.P 4(R12), [V3.S4]
+	WORD $0x4e22cde3 // fmla v3.4s, v15.4s, v2.4s
+	VLD1R.P 4(R12), [V15.S4]
+	WORD $0x4e22cc6f // fmla v15.4s, v3.4s, v2.4s
+	VLD1R.P 4(R12), [V3.S4]
+	WORD $0x4e22cde3 // fmla v3.4s, v15.4s, v2.4s
+	VLD1R.P 4(R12), [V15.S4]
+	WORD $0x4e22cc6f // fmla v15.4s, v3.4s, v2.4s
+	VLD1R.P 4(R12), [V3.S4]
+	WORD $0x4e22cde3 // fmla v3.4s, v15.4s, v2.4s
+	VLD1R.P 4(R12), [V15.S4]
+	WORD $0x6e21dc24 // fmul v4.4s, v1.4s, v1.4s
+	WORD $0x6e2fdc84 // fmul v4.4s, v4.4s, v15.4s
+	WORD $0x4eb51ea6 // orr v6.16b, v21.16b, v21.16b
+	WORD $0x4e32cc86 // fmla v6.4s, v4.4s, v18.4s
+	WORD $0x4eb5d4c7 // fsub v7.4s, v6.4s, v21.4s
+	WORD $0x4eb3cce4 // fmls v4.4s, v7.4s, v19.4s
+	WORD $0x4eb4cce4 // fmls v4.4s, v7.4s, v20.4s
+	WORD $0x4eb61ec5 // orr v5.16b, v22.16b, v22.16b
+	WORD $0x4eb71ee7 // orr v7.16b, v23.16b, v23.16b
+	WORD $0x4e24cca7 // fmla v7.4s, v5.4s, v4.4s
+	WORD $0x4eb81f05 // orr v5.16b, v24.16b, v24.16b
+	WORD $0x4e24cce5 // fmla v5.4s, v7.4s, v4.4s
+	WORD $0x4eb91f27 // orr v7.16b, v25.16b, v25.16b
+	WORD $0x4e24cca7 // fmla v7.4s, v5.4s, v4.4s
+	WORD $0x4eba1f45 // orr v5.16b, v26.16b, v26.16b
+	WORD $0x4e24cce5 // fmla v5.4s, v7.4s, v4.4s
+	WORD $0x4ebb1f67 // orr v7.16b, v27.16b, v27.16b
+	WORD $0x4e24cca7 // fmla v7.4s, v5.4s, v4.4s
+	WORD $0x6e24dc85 // fmul v5.4s, v4.4s, v4.4s
+	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
+	WORD $0x4e3cd485 // fadd v5.4s, v4.4s, v28.4s
+	WORD $0x4f3754c6 // shl v6.4s, v6.4s, #23
+	WORD $0x6e26dca5 // fmul v5.4s, v5.4s, v6.4s
+	WORD $0x6e22dca5 // fmul v5.4s, v5.4s, v2.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	WORD $0x6e2ee421 // fcmge v1.4s, v1.4s, v14.4s
+	WORD $0x4e611c63 // bic v3.16b, v3.16b, v1.16b
+	WORD $0x4ea3d78f // fsub v15.4s, v28.4s, v3.4s
+	WORD $0x4f210401 // sshr v1.4s, v0.4s, #31
+	WORD $0x6ea11c6f // bit v15.16b, v3.16b, v1.16b
+	WORD $0x6e2fdc00 // fmul v0.4s, v0.4s, v15.4s
+	FMOVQ F0, (R0)
+	ADD $16, R0
+	SUB $4, R10
+	B loop
+tail:
+	CBZ R10, done
+	FMOVS (R0), F0
+	CMP $1, R10
+	BEQ tailload0R0
+	ADD $4, R0, R12
+	VLD1 (R12), V0.S[1]
+	CMP $2, R10
+	BEQ tailload0R0
+	ADD $8, R0, R12
+	VLD1 (R12), V0.S[2]
+tailload0R0:
+	MOVD $armGELU<>(SB), R12
+	VLD1R.P 4(R12), [V14.S4]
+	WORD $0x4ea0f801 // fabs v1.4s, v0.4s
+	WORD $0x4eaef421 // fmin v1.4s, v1.4s, v14.4s
+	VLD1R.P 4(R12), [V15.S4]
+	WORD $0x4ebc1f82 // orr v2.16b, v28.16b, v28.16b
+	WORD $0x4e2fcc22 // fmla v2.4s, v1.4s, v15.4s
+	WORD $0x6e22ff82 // fdiv v2.4s, v28.4s, v2.4s
+	VLD1R.P 4(R12), [V3.S4]
+	VLD1R.P 4(R12), [V15.S4]
+	WORD $0x4e22cc6f // fmla v15.4s, v3.4s, v2.4s
+	VLD1R.P 4(R12), [V3.S4]
+	WORD $0x4e22cde3 // fmla v3.4s, v15.4s, v2.4s
+	VLD1R.P 4(R12), [V15.S4]
+	WORD $0x4e22cc6f // fmla v15.4s, v3.4s, v2.4s
+	VLD1R.P 4(R12), [V3.S4]
+	WORD $0x4e22cde3 // fmla v3.4s, v15.4s, v2.4s
+	VLD1R.P 4(R12), [V15.S4]
+	WORD $0x4e22cc6f // fmla v15.4s, v3.4s, v2.4s
+	VLD1R.P 4(R12), [V3.S4]
+	WORD $0x4e22cde3 // fmla v3.4s, v15.4s, v2.4s
+	VLD1R.P 4(R12), [V15.S4]
+	WORD $0x4e22cc6f // fmla v15.4s, v3.4s, v2.4s
+	VLD1R.P 4(R12), [V3.S4]
+	WORD $0x4e22cde3 // fmla v3.4s, v15.4s, v2.4s
+	VLD1R.P 4(R12), [V15.S4]
+	WORD $0x6e21dc24 // fmul v4.4s, v1.4s, v1.4s
+	WORD $0x6e2fdc84 // fmul v4.4s, v4.4s, v15.4s
+	WORD $0x4eb51ea6 // orr v6.16b, v21.16b, v21.16b
+	WORD $0x4e32cc86 // fmla v6.4s, v4.4s, v18.4s
+	WORD $0x4eb5d4c7 // fsub v7.4s, v6.4s, v21.4s
+	WORD $0x4eb3cce4 // fmls v4.4s, v7.4s, v19.4s
+	WORD $0x4eb4cce4 // fmls v4.4s, v7.4s, v20.4s
+	WORD $0x4eb61ec5 // orr v5.16b, v22.16b, v22.16b
+	WORD $0x4eb71ee7 // orr v7.16b, v23.16b, v23.16b
+	WORD $0x4e24cca7 // fmla v7.4s, v5.4s, v4.4s
+	WORD $0x4eb81f05 // orr v5.16b, v24.16b, v24.16b
+	WORD $0x4e24cce5 // fmla v5.4s, v7.4s, v4.4s
+	WORD $0x4eb91f27 // orr v7.16b, v25.16b, v25.16b
+	WORD $0x4e24cca7 // fmla v7.4s, v5.4s, v4.4s
+	WORD $0x4eba1f45 // orr v5.16b, v26.16b, v26.16b
+	WORD $0x4e24cce5 // fmla v5.4s, v7.4s, v4.4s
+	WORD $0x4ebb1f67 // orr v7.16b, v27.16b, v27.16b
+	WORD $0x4e24cca7 // fmla v7.4s, v5.4s, v4.4s
+	WORD $0x6e24dc85 // fmul v5.4s, v4.4s, v4.4s
+	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
+	WORD $0x4e3cd485 // fadd v5.4s, v4.4s, v28.4s
+	WORD $0x4f3754c6 // shl v6.4s, v6.4s, #23
+	WORD $0x6e26dca5 // fmul v5.4s, v5.4s, v6.4s
+	WORD $0x6e22dca5 // fmul v5.4s, v5.4s, v2.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	WORD $0x6e2ee421 // fcmge v1.4s, v1.4s, v14.4s
+	WORD $0x4e611c63 // bic v3.16b, v3.16b, v1.16b
+	WORD $0x4ea3d78f // fsub v15.4s, v28.4s, v3.4s
+	WORD $0x4f210401 // sshr v1.4s, v0.4s, #31
+	WORD $0x6ea11c6f // bit v15.16b, v3.16b, v1.16b
+	WORD $0x6e2fdc00 // fmul v0.4s, v0.4s, v15.4s
+	FMOVS F0, (R0)
+	CMP $1, R10
+	BEQ tailstore0R0
+	ADD $4, R0, R12
+	VST1 V0.S[1], (R12)
+	CMP $2, R10
+	BEQ tailstore0R0
+	ADD $8, R0, R12
+	VST1 V0.S[2], (R12)
+tailstore0R0:
+done:
+	RET
+
+// geluTanhNEON replaces geluTanhGeneric.
+// func geluTanhNEON(x *float32, n int)
+TEXT ·geluTanhNEON(SB), NOSPLIT, $0-16
+	MOVD x+0(FP), R0
+	MOVD n+8(FP), R10
+	MOVD $armConstants<>(SB), R12
+	VLD1R.P 4(R12), [V16.S4]
+	VLD1R.P 4(R12), [V17.S4]
+	VLD1R.P 4(R12), [V18.S4]
+	VLD1R.P 4(R12), [V19.S4]
+	VLD1R.P 4(R12), [V20.S4]
+	VLD1R.P 4(R12), [V21.S4]
+	VLD1R.P 4(R12), [V22.S4]
+	VLD1R.P 4(R12), [V23.S4]
+	VLD1R.P 4(R12), [V24.S4]
+	VLD1R.P 4(R12), [V25.S4]
+	VLD1R.P 4(R12), [V26.S4]
+	VLD1R.P 4(R12), [V27.S4]
+	VLD1R.P 4(R12), [V28.S4]
+	MOVD $armTanh<>(SB), R12
+	VLD1R.P 4(R12), [V14.S4]
+	VLD1R.P 4(R12), [V15.S4]
+loop:
+	CMP $4, R10
+	BLT tail
+	FMOVQ (R0), F0
+	WORD $0x6e20dc01 // fmul v1.4s, v0.4s, v0.4s
+	WORD $0x4eae1dc2 // orr v2.16b, v14.16b, v14.16b
+	WORD $0x4e2fcc22 // fmla v2.4s, v1.4s, v15.4s
+	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
+	WORD $0x6ea0f842 // fneg v2.4s, v2.4s
+	WORD $0x4eb1f442 // fmin v2.4s, v2.4s, v17.4s
+	WORD $0x4e30f442 // fmax v2.4s, v2.4s, v16.4s
+	WORD $0x4eb51ea4 // orr v4.16b, v21.16b, v21.16b
+	WORD $0x4e32cc44 // fmla v4.4s, v2.4s, v18.4s
+	WORD $0x4eb5d485 // fsub v5.4s, v4.4s, v21.4s
+	WORD $0x4eb3cca2 // fmls v2.4s, v5.4s, v19.4s
+	WORD $0x4eb4cca2 // fmls v2.4s, v5.4s, v20.4s
+	WORD $0x4eb61ec3 // orr v3.16b, v22.16b, v22.16b
+	WORD $0x4eb71ee5 // orr v5.16b, v23.16b, v23.16b
+	WORD $0x4e22cc65 // fmla v5.4s, v3.4s, v2.4s
+	WORD $0x4eb81f03 // orr v3.16b, v24.16b, v24.16b
+	WORD $0x4e22cca3 // fmla v3.4s, v5.4s, v2.4s
+	WORD $0x4eb91f25 // orr v5.16b, v25.16b, v25.16b
+	WORD $0x4e22cc65 // fmla v5.4s, v3.4s, v2.4s
+	WORD $0x4eba1f43 // orr v3.16b, v26.16b, v26.16b
+	WORD $0x4e22cca3 // fmla v3.4s, v5.4s, v2.4s
+	WORD $0x4ebb1f65 // orr v5.16b, v27.16b, v27.16b
+	WORD $0x4e22cc65 // fmla v5.4s, v3.4s, v2.4s
+	WORD $0x6e22dc43 // fmul v3.4s, v2.4s, v2.4s
+	WORD $0x4e23cca2 // fmla v2.4s, v5.4s, v3.4s
+	WORD $0x4e3cd443 // fadd v3.4s, v2.4s, v28.4s
+	WORD $0x4f375484 // shl v4.4s, v4.4s, #23
+	WORD $0x6e24dc63 // fmul v3.4s, v3.4s, v4.4s
+	WORD $0x4e3cd463 // fadd v3.4s, v3.4s, v28.4s
+	WORD $0x6e23fc00 // fdiv v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R0)
+	ADD $16, R0
+	SUB $4, R10
+	B loop
+tail:
+	CBZ R10, done
+	FMOVS (R0), F0
+	CMP $1, R10
+	BEQ tailload0R0
+	ADD $4, R0, R12
+	VLD1 (R12), V0.S[1]
+	CMP $2, R10
+	BEQ tailload0R0
+	ADD $8, R0, R12
+	VLD1 (R12), V0.S[2]
+tailload0R0:
+	WORD $0x6e20dc01 // fmul v1.4s, v0.4s, v0.4s
+	WORD $0x4eae1dc2 // orr v2.16b, v14.16b, v14.16b
+	WORD $0x4e2fcc22 // fmla v2.4s, v1.4s, v15.4s
+	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
+	WORD $0x6ea0f842 // fneg v2.4s, v2.4s
+	WORD $0x4eb1f442 // fmin v2.4s, v2.4s, v17.4s
+	WORD $0x4e30f442 // fmax v2.4s, v2.4s, v16.4s
+	WORD $0x4eb51ea4 // orr v4.16b, v21.16b, v21.16b
+	WORD $0x4e32cc44 // fmla v4.4s, v2.4s, v18.4s
+	WORD $0x4eb5d485 // fsub v5.4s, v4.4s, v21.4s
+	WORD $0x4eb3cca2 // fmls v2.4s, v5.4s, v19.4s
+	WORD $0x4eb4cca2 // fmls v2.4s, v5.4s, v20.4s
+	WORD $0x4eb61ec3 // orr v3.16b, v22.16b, v22.16b
+	WORD $0x4eb71ee5 // orr v5.16b, v23.16b, v23.16b
+	WORD $0x4e22cc65 // fmla v5.4s, v3.4s, v2.4s
+	WORD $0x4eb81f03 // orr v3.16b, v24.16b, v24.16b
+	WORD $0x4e22cca3 // fmla v3.4s, v5.4s, v2.4s
+	WORD $0x4eb91f25 // orr v5.16b, v25.16b, v25.16b
+	WORD $0x4e22cc65 // fmla v5.4s, v3.4s, v2.4s
+	WORD $0x4eba1f43 // orr v3.16b, v26.16b, v26.16b
+	WORD $0x4e22cca3 // fmla v3.4s, v5.4s, v2.4s
+	WORD $0x4ebb1f65 // orr v5.16b, v27.16b, v27.16b
+	WORD $0x4e22cc65 // fmla v5.4s, v3.4s, v2.4s
+	WORD $0x6e22dc43 // fmul v3.4s, v2.4s, v2.4s
+	WORD $0x4e23cca2 // fmla v2.4s, v5.4s, v3.4s
+	WORD $0x4e3cd443 // fadd v3.4s, v2.4s, v28.4s
+	WORD $0x4f375484 // shl v4.4s, v4.4s, #23
+	WORD $0x6e24dc63 // fmul v3.4s, v3.4s, v4.4s
+	WORD $0x4e3cd463 // fadd v3.4s, v3.4s, v28.4s
+	WORD $0x6e23fc00 // fdiv v0.4s, v0.4s, v3.4s
+	FMOVS F0, (R0)
+	CMP $1, R10
+	BEQ tailstore0R0
+	ADD $4, R0, R12
+	VST1 V0.S[1], (R12)
+	CMP $2, R10
+	BEQ tailstore0R0
+	ADD $8, R0, R12
+	VST1 V0.S[2], (R12)
+tailstore0R0:
+done:
+	RET
+
 // swiGLUNEON replaces swiGLUGeneric.
 // func swiGLUNEON(dst, gate, up *float32, n int)
 TEXT ·swiGLUNEON(SB), NOSPLIT, $0-32
@@ -1589,7 +2490,8 @@ loop:
 	BLT tail
 	FMOVQ (R1), F0
 	FMOVQ (R2), F1
-	WORD $0x6ea0f802 // fneg v2.4s, v0.4s
+	WORD $0x4ea01c02 // orr v2.16b, v0.16b, v0.16b
+	WORD $0x6ea0f842 // fneg v2.4s, v2.4s
 	WORD $0x4eb1f442 // fmin v2.4s, v2.4s, v17.4s
 	WORD $0x4e30f442 // fmax v2.4s, v2.4s, v16.4s
 	WORD $0x4eb51ea4 // orr v4.16b, v21.16b, v21.16b
@@ -1644,7 +2546,8 @@ tailload0R1:
 	ADD $8, R2, R12
 	VLD1 (R12), V1.S[2]
 tailload1R2:
-	WORD $0x6ea0f802 // fneg v2.4s, v0.4s
+	WORD $0x4ea01c02 // orr v2.16b, v0.16b, v0.16b
+	WORD $0x6ea0f842 // fneg v2.4s, v2.4s
 	WORD $0x4eb1f442 // fmin v2.4s, v2.4s, v17.4s
 	WORD $0x4e30f442 // fmax v2.4s, v2.4s, v16.4s
 	WORD $0x4eb51ea4 // orr v4.16b, v21.16b, v21.16b

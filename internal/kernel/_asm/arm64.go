@@ -60,6 +60,7 @@ var three = map[string]uint32{
 	"fmla":  0x4e20cc00, // d += n*m, rounded once
 	"fmls":  0x4ea0cc00, // d -= n*m, rounded once
 	"fcmgt": 0x6ea0e400, // d = n > m ? all ones : 0
+	"fcmge": 0x6e20e400, // d = n >= m ? all ones : 0
 	"faddp": 0x6e20d400, // d = sums of neighbours of n, then of m
 }
 
@@ -74,6 +75,7 @@ var bits = map[string]uint32{
 	"orr": 0x4ea01c00,
 	"eor": 0x6e201c00,
 	"bic": 0x4e601c00, // d = n &^ m
+	"bit": 0x6ea01c00, // d = d &^ m | n & m
 }
 
 func (a *arm) b(op string, d, n, m int) {
@@ -98,6 +100,11 @@ var two = map[string]uint32{
 
 func (a *arm) u(op string, d, n int) {
 	a.word(two[op]|uint32(n)<<5|uint32(d), "%s v%d.4s, v%d.4s", op, d, n)
+}
+
+// signs writes d = all ones in the words of n whose sign is set, and zeros in the others.
+func (a *arm) signs(d, n int) {
+	a.word(0x4f210400|uint32(n)<<5|uint32(d), "sshr v%d.4s, v%d.4s, #31", d, n)
 }
 
 // upper writes d = the upper two words of n, twice.
@@ -272,15 +279,18 @@ func armConstants(a *arm) {
 
 // armConstantData defines them: once each, in the order of their registers.
 func armConstantData(a *arm) {
-	values := []float32{
-		-87.33654, 88.8, 1.44269504, 0.693359375, -2.12194440e-4, 3<<22 + 127,
-		1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1, 1,
-	}
-	a.WriteString("\n// Constants of the exponential.\n")
+	a.table("armConstants", "Constants of the exponential.",
+		-87.33654, 88.8, 1.44269504, 0.693359375, -2.12194440e-4, 3<<22+127,
+		1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1, 1)
+}
+
+// table defines constants.
+func (a *arm) table(name, doc string, values ...float32) {
+	fmt.Fprintf(a, "\n// %s\n", doc)
 	for i, v := range values {
-		fmt.Fprintf(a, "DATA armConstants<>+%d(SB)/4, $0x%08x\n", 4*i, math.Float32bits(v))
+		fmt.Fprintf(a, "DATA %s<>+%d(SB)/4, $0x%08x\n", name, 4*i, math.Float32bits(v))
 	}
-	fmt.Fprintf(a, "GLOBL armConstants<>(SB), RODATA|NOPTR, $%d\n", 4*len(values))
+	fmt.Fprintf(a, "GLOBL %s<>(SB), RODATA|NOPTR, $%d\n", name, 4*len(values))
 }
 
 // armExp writes p = exp(x) as in exp of package kernel. It smashes x, z and n, which
@@ -303,6 +313,17 @@ func armExp(a *arm, x, p, z, n int) {
 	a.f("fadd", n, x, armOne)
 	a.shl(z, z, 23)
 	a.f("fmul", n, n, z) // the register that the caller calls p
+}
+
+// armLogistic writes y = y / (1 + exp(-x)), for different registers y, 0 or 1, and x, 2.
+// It smashes x and v3 to v5.
+func armLogistic(a *arm, y, x int) {
+	a.u("fneg", x, x)
+	a.f("fmin", x, x, armHigh) // NaN stays
+	a.f("fmax", x, x, armLow)
+	armExp(a, x, 3, 4, 5)
+	a.f("fadd", 3, 3, armOne)
+	a.f("fdiv", y, y, 3)
 }
 
 // Parts of a vector: four values, or the last one to three with zeros behind.
@@ -344,6 +365,17 @@ func (p part) store(v int, base string) {
 		p.a.op("VST1 V%d.S[%d], (R12)", v, i)
 	}
 	p.a.label(done)
+}
+
+// clearTail clears the words of v beyond the end, so that they add nothing. It smashes
+// v12 and R12.
+func (p part) clearTail(v int) {
+	if p.tail {
+		p.a.op("MOVD $armTail<>+16(SB), R12")
+		p.a.op("SUB R10<<2, R12")
+		p.a.op("FMOVQ (R12), F12")
+		p.a.b("and", v, v, 12)
+	}
 }
 
 // armEach writes a loop over R10 values: whole registers, then what is left. Each
@@ -404,6 +436,10 @@ func armSums(a *arm, bases []string, body func(p part, q int)) {
 
 func armVector(a *arm) {
 	armConstantData(a)
+	a.table("armGELU", "Constants of GELU, in the order of their use.",
+		13, 11./32., -0.028149197149528356, 0.14541093819311401, -0.27475181773114077, 0.19417784830429236,
+		-0.04140565942987681, 0.11348750836452068, 0.1165445758038621, 0.13756747750004927, 0.1371183219653225, -0.5)
+	a.table("armTanh", "2·√(2/π), and 0.044715 times that.", 1.5957691216057308, 0.071354816272600244)
 	a.WriteString("\n// Four words of ones, then four of zeros.\n")
 	for i := range 8 {
 		fmt.Fprintf(a, "DATA armTail<>+%d(SB)/4, $0x%08x\n", 4*i, []uint32{0xffffffff, 0}[i/4])
@@ -506,18 +542,113 @@ func armVector(a *arm) {
 		a.f("fcmgt", 12, armLow, 8) // what is less becomes zero; NaN is not less
 		armExp(a, 8, 9, 10, 11)
 		a.b("bic", 9, 9, 12)
-		if p.tail {
-			// Words beyond the end add nothing.
-			a.op("MOVD $armTail<>+16(SB), R12")
-			a.op("SUB R10<<2, R12")
-			a.op("FMOVQ (R12), F12")
-			a.b("and", 9, 9, 12)
-		}
+		p.clearTail(9)
 		a.f("fadd", q, q, 9)
 		p.store(9, "R0")
 	})
 	a.op("FMOVS F0, ret+24(FP)")
 	a.op("RET")
+
+	for _, squares := range []bool{false, true} {
+		name, signature, n, result := "sumNEON", "(x *float32, n int) float32", 8, 16
+		if squares {
+			name, signature, n, result = "squaresNEON", "(x *float32, m float32, n int) float32", 16, 24
+		}
+		a.function(name, name+" replaces "+strings.TrimSuffix(name, "NEON")+"Generic.", signature, result+4)
+		a.op("MOVD x+0(FP), R0")
+		if squares {
+			a.op("MOVWU m+8(FP), R12")
+			a.op("VDUP R12, V30.S4")
+		}
+		a.op("MOVD n+%d(FP), R10", n)
+		armSums(a, []string{"R0"}, func(p part, q int) {
+			p.load(8, "R0")
+			if !squares {
+				a.f("fadd", q, q, 8)
+				return
+			}
+			a.f("fsub", 8, 8, 30)
+			p.clearTail(8)
+			a.f("fmla", q, 8, 8)
+		})
+		a.op("FMOVS F0, ret+%d(FP)", result)
+		a.op("RET")
+	}
+
+	a.function("scaleShiftNEON", "scaleShiftNEON replaces scaleShiftGeneric.", "(dst, x, weight, bias *float32, m, s float32, n int)", 48)
+	a.op("MOVD dst+0(FP), R0")
+	a.op("MOVD x+8(FP), R1")
+	a.op("MOVD weight+16(FP), R2")
+	a.op("MOVD bias+24(FP), R3")
+	a.op("MOVWU m+32(FP), R12")
+	a.op("VDUP R12, V4.S4")
+	a.op("MOVWU s+36(FP), R12")
+	a.op("VDUP R12, V5.S4")
+	a.op("MOVD n+40(FP), R10")
+	armEach(a, []string{"R0", "R1", "R2", "R3"}, func(p part) {
+		p.load(0, "R1")
+		p.load(1, "R2")
+		p.load(2, "R3")
+		a.f("fsub", 0, 0, 4)
+		a.f("fmul", 0, 0, 5)
+		a.f("fmla", 2, 0, 1)
+		p.store(2, "R0")
+	})
+
+	a.function("geluNEON", "geluNEON replaces geluGeneric.", "(x *float32, n int)", 16)
+	a.op("MOVD x+0(FP), R0")
+	a.op("MOVD n+8(FP), R10")
+	armConstants(a)
+	armEach(a, []string{"R0"}, func(p part) {
+		x, ax, t, poly, h, e := 0, 1, 2, 3, 4, 5
+		far, c := 14, 15
+		next := func(v int) { a.op("VLD1R.P 4(R12), [V%d.S4]", v) }
+		p.load(x, "R0")
+		a.op("MOVD $armGELU<>(SB), R12") // in the order of use
+		next(far)
+		a.u("fabs", ax, x)
+		a.f("fmin", ax, ax, far) // NaN stays
+		next(c)
+		a.move(t, armOne)
+		a.f("fmla", t, ax, c)
+		a.f("fdiv", t, armOne, t)
+		next(poly)
+		for range 8 {
+			next(c)
+			a.f("fmla", c, poly, t)
+			poly, c = c, poly
+		}
+		next(c)
+		a.f("fmul", h, ax, ax)
+		a.f("fmul", h, h, c)
+		armExp(a, h, e, 6, 7)
+		a.f("fmul", e, e, t)
+		a.f("fmul", poly, poly, e)
+		a.f("fcmge", ax, ax, far)
+		a.b("bic", poly, poly, ax)
+		a.f("fsub", c, armOne, poly)
+		a.signs(ax, x)
+		a.b("bit", c, poly, ax)
+		a.f("fmul", x, x, c)
+		p.store(x, "R0")
+	})
+
+	a.function("geluTanhNEON", "geluTanhNEON replaces geluTanhGeneric.", "(x *float32, n int)", 16)
+	a.op("MOVD x+0(FP), R0")
+	a.op("MOVD n+8(FP), R10")
+	armConstants(a)
+	a.op("MOVD $armTanh<>(SB), R12")
+	a.op("VLD1R.P 4(R12), [V14.S4]")
+	a.op("VLD1R.P 4(R12), [V15.S4]")
+	armEach(a, []string{"R0"}, func(p part) {
+		p.load(0, "R0")
+		a.f("fmul", 1, 0, 0)
+		a.move(2, 14)
+		a.f("fmla", 2, 1, 15)
+		a.f("fmul", 2, 2, 0)
+		armLogistic(a, 0, 2)
+		p.store(0, "R0")
+	})
 
 	a.function("swiGLUNEON", "swiGLUNEON replaces swiGLUGeneric.", "(dst, gate, up *float32, n int)", 32)
 	a.op("MOVD dst+0(FP), R0")
@@ -528,12 +659,8 @@ func armVector(a *arm) {
 	armEach(a, []string{"R0", "R1", "R2"}, func(p part) {
 		p.load(0, "R1")
 		p.load(1, "R2")
-		a.u("fneg", 2, 0)
-		a.f("fmin", 2, 2, armHigh) // NaN stays
-		a.f("fmax", 2, 2, armLow)
-		armExp(a, 2, 3, 4, 5)
-		a.f("fadd", 3, 3, armOne)
-		a.f("fdiv", 0, 0, 3)
+		a.move(2, 0)
+		armLogistic(a, 0, 2)
 		a.f("fmul", 0, 0, 1)
 		p.store(0, "R0")
 	})
