@@ -7,9 +7,9 @@
 // Most callers need two calls: [Pack] (or [PackBF16]) once for each weight, and
 // [Matrix.Mul] for each product.
 //
-// The generic Go code is the definition. Assembly for AVX-512 and for AVX2 with
-// FMA is an optimisation, chosen once at start from what the processor and the
-// operating system offer; the build tag purego leaves it out. The two assembly
+// The generic Go code is the definition. Assembly for AVX-512, for AVX2 with FMA and
+// for NEON is an optimisation, chosen once at start from what the processor and the
+// operating system offer; the build tag purego leaves it out. The assembly
 // implementations agree with each other to the last bit, and a product's rows and
 // columns do not depend on what else is in the call: cutting a call in pieces, or
 // batching several, changes nothing. Generic code does not ask for fused
@@ -26,7 +26,7 @@ package kernel
 
 import "fmt"
 
-//go:generate sh -c "cd _asm && for f in matrix vector attention int8 peak; do go run . ${DOLLAR}f > ../${DOLLAR}{f}_amd64.s; done"
+//go:generate sh -c "cd _asm && for f in matrix_amd64 vector_amd64 attention_amd64 int8_amd64 peak_amd64 matrix_arm64 vector_arm64 attention_arm64 int8_arm64; do go run . ${DOLLAR}f > ../${DOLLAR}f.s; done"
 
 // implementation names one way to run this package's float32 arithmetic, in order of
 // preference: a higher one is faster.
@@ -36,6 +36,7 @@ const (
 	generic implementation = iota
 	avx2
 	avx512
+	neon
 )
 
 // variant is an implementation with or without instructions for dot products of
@@ -56,8 +57,8 @@ var (
 )
 
 // Implementation returns the name of the implementation in use: "avx512-vnni", "avx512",
-// "avx2-vnni", "avx2" or "generic". Those with VNNI differ from those without in
-// products with an [Int8Matrix] only.
+// "avx2-vnni", "avx2", "neon-dotprod", "neon" or "generic". Those with VNNI or DotProd
+// differ from those without in products with an [Int8Matrix] only.
 func Implementation() string { return current.name }
 
 // Implementations returns the names of all implementations that this machine can
