@@ -3,7 +3,6 @@ package lm
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"path/filepath"
 	"runtime/debug"
@@ -294,8 +293,8 @@ func TestInt8SmolLM2Shape(t *testing.T) {
 	if limit := 160_000_000; before > 0 && after-before > limit {
 		t.Errorf("512 tokens in eight bits made %d bytes resident, want at most %d", after-before, limit)
 	}
-	t.Log(fmt.Sprintf("%s: loaded in %v, weights %d MB, resident %d MB more, arena %.1f MB",
-		kernel.Implementation(), took, m.Bytes()/1e6, (after-before)/1e6, float64(r.Bytes())/1e6))
+	t.Logf("%s: loaded in %v, weights %d MB, resident %d MB more, arena %.1f MB",
+		kernel.Implementation(), took, m.Bytes()/1e6, (after-before)/1e6, float64(r.Bytes())/1e6)
 	for i, v := range r.Hidden(0) {
 		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
 			t.Fatalf("value %d is %v", i, v)
