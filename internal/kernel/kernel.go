@@ -5,7 +5,8 @@
 // [GELU], [Rope], [Dot]).
 //
 // Most callers need two calls: [Pack] (or [PackBF16]) once for each weight, and
-// [Matrix.Mul] for each product.
+// [Matrix.Mul] for each product. In eight bits these are [PackInt8] and
+// [Int8Matrix.Mul], with the activations in [Int8Rows].
 //
 // The generic Go code is the definition. Assembly for AVX-512, for AVX2 with FMA and
 // for NEON is an optimisation, chosen once at start from what the processor and the
@@ -13,9 +14,10 @@
 // implementations agree with each other to the last bit, and a product's rows and
 // columns do not depend on what else is in the call: cutting a call in pieces, or
 // batching several, changes nothing. Generic code does not ask for fused
-// multiplications and agrees within the bounds that the tests state.
+// multiplications and agrees within the bounds that the tests state. Products in
+// eight bits agree to the last bit in all of them.
 //
-// The package starts no goroutine. It allocates in Pack and [Matrix.Reset], in an
+// The package starts no goroutine. It allocates in Pack and in Reset, in an
 // [Attention] that sees more rows than before, and once
 // a scratch of 96 KiB, pooled, for each goroutine that multiplies many rows by a
 // bfloat16 matrix; nothing else. It checks lengths, not values: NaN and infinities go through as
