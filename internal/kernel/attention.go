@@ -362,8 +362,8 @@ func (a *Attention) soften(i, dim, begin, end, n int, first bool, kv *KV) {
 	clear(row[:begin])
 	clear(row[end:even])
 	if x := row[begin:end]; len(x) > 0 {
-		before, raise, sum := a.most[i], exp, float32(0)
-		low := float32(expLow)
+		var sum float32
+		before, raise, low := a.most[i], exp, float32(expLow)
 		if kv.format == BFloat16 {
 			a.most[i], sum = weigh(x, before)
 			raise, low = power, -126
