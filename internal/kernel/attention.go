@@ -301,13 +301,12 @@ func (a *Attention) block(q []float32, stride int, s Span, scale float32, prefix
 		for k := from; k < k1; k += PanelColumns {
 			// Queries before the panel do not see it.
 			skip := max(0, k-s.First) * s.Group
+			keys, at := kv, k-base
 			if k < base {
-				panel, _ := prefix.key(s.Head, k)
-				a.mul(kv.paired, a.scores[skip*keyBlock+k-k0:], keyBlock, a.q[skip*depth:], depth, rows-skip, depth, panel, false)
-			} else {
-				panel, _ := kv.key(s.Head, k-base)
-				a.mul(kv.paired, a.scores[skip*keyBlock+k-k0:], keyBlock, a.q[skip*depth:], depth, rows-skip, depth, panel, false)
+				keys, at = prefix, k
 			}
+			panel, _ := keys.key(s.Head, at)
+			a.mul(kv.paired, a.scores[skip*keyBlock+k-k0:], keyBlock, a.q[skip*depth:], depth, rows-skip, depth, panel, false)
 		}
 		for i := range rows {
 			last := s.First + i/s.Group + 1 // behind the last key of this row
