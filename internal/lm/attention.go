@@ -6,13 +6,18 @@ import (
 	"github.com/alkimiadev/alknet-firewall/internal/kernel"
 )
 
+// span is a task of attention: queries q0 to q1 of sequence seq, for the heads that
+// share key/value head kvHead.
+type span struct{ seq, q0, q1, kvHead int }
+
 // sequence is where the tokens of one sequence stand.
 type sequence struct {
-	first, n int          // rows of the batch
-	kv       [2]kernel.KV // of blocks with even and odd index: one is read while the next is written
+	first, n int // rows of the batch
+	kv       kernel.KV
 }
 
-// layout cuts the batch in sequences, and the memory of keys and values among them.
+// layout cuts the batch in sequences and attention in spans, and the memory of keys
+// and values among the sequences.
 //
 // Keys stand in panels by their position, prefix included. So a sequence behind a
 // prefix begins with a copy of the prefix's last keys, those that share its first
@@ -20,26 +25,32 @@ type sequence struct {
 func (r *Run) layout(lens []int) {
 	m, c := r.m, &r.m.config
 	shared := r.prefix.Len() - r.base()
+	step := max(1, kernel.AttentionRows*c.KVHeads/c.Heads) // queries of a span
 	size := 0
 	for _, n := range lens {
-		size += 2 * kernel.KVSize(m.attention, c.KVHeads, c.HeadDim, shared+n)
+		size += kernel.KVSize(m.attention, c.KVHeads, c.HeadDim, shared+n)
 	}
 	resize(&r.memory, size)
 
-	r.pos, r.seqOf, r.seqs = r.pos[:0], r.seqOf[:0], r.seqs[:0]
+	r.pos, r.seqOf, r.spans, r.seqs = r.pos[:0], r.seqOf[:0], r.spans[:0], r.seqs[:0]
 	first, memory := 0, r.memory
 	for i, n := range lens {
 		for t := range n {
 			r.pos = append(r.pos, int32(r.prefix.Len()+t))
 			r.seqOf = append(r.seqOf, int32(i))
 		}
+		// Spans of almost equal length; the last see the most keys: begin with them.
+		parts := (n + step - 1) / step
+		for p := parts - 1; p >= 0; p-- {
+			for h := range c.KVHeads {
+				r.spans = append(r.spans, span{i, n * p / parts, n * (p + 1) / parts, h})
+			}
+		}
 		s := sequence{first: first, n: n}
 		size := kernel.KVSize(m.attention, c.KVHeads, c.HeadDim, shared+n)
-		for i := range s.kv {
-			s.kv[i].Reset(memory[:size:size], m.attention, c.KVHeads, c.HeadDim, shared+n)
-			memory = memory[size:]
-		}
+		s.kv.Reset(memory[:size:size], m.attention, c.KVHeads, c.HeadDim, shared+n)
 		r.seqs = append(r.seqs, s)
+		memory = memory[size:]
 		first += n
 	}
 }
@@ -55,7 +66,7 @@ func (r *Run) scatter(rows []float32, t0, t1 int) {
 	hd, qDim, kvDim := c.HeadDim, c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	base, before := r.base(), r.prefix.Len()
 	for t := t0; t < t1; t++ {
-		pos, kv := int(r.pos[t]), &r.seqs[r.seqOf[t]].kv[r.layer%2]
+		pos, kv := int(r.pos[t]), &r.seqs[r.seqOf[t]].kv
 		if pos == before { // the first of a sequence
 			for p := base; p < before; p++ {
 				kv.Copy(p-base, &r.prefix.kv[r.layer], p)
@@ -76,29 +87,22 @@ func (r *Run) scatter(rows []float32, t0, t1 int) {
 	}
 }
 
-// attend replaces the queries of rows t0 to t1 by the values that they attend to in
-// the block before r.layer:
+// attend replaces the queries of one span by the values that they attend to:
 //
 //	q ← softmax(q·Kᵀ/√headDim)·V
 //
 // over the keys of the prefix and of the sequence itself up to the query, or the
 // last Window of them.
-func (r *Run) attend(s *scratch, t0, t1 int) {
-	c, layer := &r.m.config, r.layer-1
+func (r *Run) attend(worker, task int) {
+	c, t := &r.m.config, r.spans[task]
+	s := &r.seqs[t.seq]
 	group, wide := c.Heads/c.KVHeads, c.Heads*c.HeadDim
-	scale := float32(1 / math.Sqrt(float64(c.HeadDim)))
 	var prefix *kernel.KV
 	if r.prefix != nil {
-		prefix = &r.prefix.kv[layer]
+		prefix = &r.prefix.kv[r.layer]
 	}
-	for t0 < t1 {
-		seq := &r.seqs[r.seqOf[t0]]
-		end := min(t1, seq.first+seq.n)
-		for h := range c.KVHeads {
-			s.attention.Attend(r.q[t0*wide+h*group*c.HeadDim:], wide, kernel.Span{
-				First: int(r.pos[t0]), Queries: end - t0, Group: group, Window: c.Window, Head: h,
-			}, scale, prefix, &seq.kv[layer%2], r.base())
-		}
-		t0 = end
-	}
+	q := r.q[(s.first+t.q0)*wide+t.kvHead*group*c.HeadDim:]
+	r.scratchOf(worker).attention.Attend(q, wide, kernel.Span{
+		First: r.prefix.Len() + t.q0, Queries: t.q1 - t.q0, Group: group, Window: c.Window, Head: t.kvHead,
+	}, float32(1/math.Sqrt(float64(c.HeadDim))), prefix, &s.kv, r.base())
 }

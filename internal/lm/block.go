@@ -6,13 +6,11 @@ import (
 	"github.com/alkimiadev/alknet-firewall/internal/kernel"
 )
 
-// rows takes one chunk of the tokens through block r.layer (or out of the embedding
-// matrix), and up to the attention of the next block, for which the keys and values
-// of all must be there.
+// rows takes one chunk of the tokens out of block r.layer (or out of the embedding
+// matrix), and up to the attention of the next block.
 func (r *Run) rows(worker, chunk int) {
 	m, c, s := r.m, &r.m.config, r.scratchOf(worker)
 	total := len(r.ids)
-	chunk = r.chunks - 1 - chunk // the last tokens attend to the most keys: begin with them
 	t0, t1 := total*chunk/r.chunks, total*(chunk+1)/r.chunks
 	dim, n := c.Hidden, t1-t0
 	x := r.x[t0*dim : t1*dim]
@@ -25,7 +23,6 @@ func (r *Run) rows(worker, chunk int) {
 		b := &m.blocks[r.layer-1]
 
 		// x += o_proj(attention)
-		r.attend(s, t0, t1)
 		attended := r.q[t0*c.Heads*c.HeadDim : t1*c.Heads*c.HeadDim]
 		if r.layer == r.last && !r.mlp {
 			b.o.mul(s, s.a, attended, n)

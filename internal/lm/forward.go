@@ -94,24 +94,25 @@ type Run struct {
 	ids    []int32
 	taps   []Tap
 	prefix *Prefix
-	layer  int  // blocks done
-	last   int  // blocks to run
-	mlp    bool // whether somebody reads beyond the attention of block last
-	next   bool // whether rows goes on into the next block
-	chunks int  // of rows
+	layer  int    // blocks done
+	last   int    // blocks to run
+	mlp    bool   // whether somebody reads beyond the attention of block last
+	next   bool   // whether rows goes on into the next block
+	chunks int    // of rows
+	spans  []span // tasks of attention
 
 	// Of T tokens.
 	x        []float32   // (T, hidden): residual stream
 	q        []float32   // (T, heads*headDim): queries; then what attention makes of them
-	seqs     []sequence  // and their keys and values, of two blocks, in
-	memory   []float32   // (T, 2, 2*kvHeads*headDim), each sequence rounded up to panels
+	seqs     []sequence  // and their keys and values, in
+	memory   []float32   // (T, 2*kvHeads*headDim), each sequence rounded up to panels
 	seqOf    []int32     // (T): index of its sequence
 	pos      []int32     // (T): position in its sequence, prefix included
 	hidden   [][]float32 // for each tap (T, hidden)
 	cos, sin []float32   // (longest sequence, headDim/2)
 	scratch  scratch     // of the caller; the pool's workers have theirs in the model
 
-	step func(worker, chunk int) // rows
+	rowsStep, attentionStep func(worker, chunk int)
 }
 
 // scratch is a worker's own memory.
@@ -126,7 +127,7 @@ type scratch struct {
 func (m *Model) NewRun() *Run {
 	r := &Run{m: m}
 	r.job.finished = make(chan struct{}, 1)
-	r.step = r.rows
+	r.rowsStep, r.attentionStep = r.rows, r.attend
 	return r
 }
 
@@ -137,7 +138,7 @@ func (r *Run) Bytes() int {
 		n += cap(h)
 	}
 	n *= 4
-	return n + 200*cap(r.seqs) + r.scratch.bytes()
+	return n + 32*cap(r.spans) + 120*cap(r.seqs) + r.scratch.bytes()
 }
 
 func (s *scratch) bytes() int {
@@ -189,24 +190,25 @@ func (r *Run) forward(ctx context.Context, p *Prefix, ids []int32, lens []int, t
 	if err := r.prepare(p, ids, lens, taps, capture); err != nil {
 		return fmt.Errorf("lm: %w", err)
 	}
-	// A token's way from the attention of one block to that of the next needs nothing
-	// of other tokens but the keys and values that are there when it begins: it is one
-	// step.
+	// A token's way through the matrices of a block, and on through those of the
+	// next one until keys and values are there, needs no other token: it is one
+	// step. Attention, where tokens meet, is the other.
 	for r.layer = 0; ; r.layer++ {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("lm: layer %d: %w", r.layer, err)
 		}
 		r.next = r.layer < r.last
-		r.m.pool.run(&r.job, r.step, r.chunks)
+		r.m.pool.run(&r.job, r.rowsStep, r.chunks)
 		if !r.next {
 			return nil
 		}
 		if capture != nil {
-			capture.kv = append(capture.kv, r.seqs[0].kv[r.layer%2].Clone())
+			capture.kv = append(capture.kv, r.seqs[0].kv.Clone())
 			if r.layer == r.last-1 {
 				return nil
 			}
 		}
+		r.m.pool.run(&r.job, r.attentionStep, len(r.spans))
 	}
 }
 

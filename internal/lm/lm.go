@@ -33,7 +33,7 @@
 // sequences of at most L, prefix included, with t taps it is, in values of four
 // bytes, about
 //
-//	T·(hidden + heads·headDim + 4·kvHeads·headDim + t·hidden) + L·headDim
+//	T·(hidden + heads·headDim + 2·kvHeads·headDim + t·hidden) + L·headDim
 //	+ 128·(hidden + 2·intermediate) + 64·(2·headDim + 384)
 //
 // so linear in the tokens: attention never holds more than 64 rows of 256 scores. The

@@ -634,11 +634,11 @@ func TestMemoryIsLinear(t *testing.T) {
 		t.Logf("1024 tokens: %d bytes, 4096: %d", a, b)
 	}
 	formula := func(T int) int {
-		return 4 * (T*(c.Hidden+c.Heads*c.HeadDim+4*c.KVHeads*c.HeadDim+c.Hidden) +
+		return 4 * (T*(c.Hidden+c.Heads*c.HeadDim+2*c.KVHeads*c.HeadDim+c.Hidden) +
 			128*(c.Hidden+2*c.Intermediate) + 64*(2*c.HeadDim+384) + T*c.HeadDim)
 	}
 	// The rest is positions and tasks; head dimension 4 makes values padded to 32.
-	if got, want := b, formula(4096)+2*4*4096*c.KVHeads*(32-4)+8*4096; got > want*11/10 {
+	if got, want := b, formula(4096)+4*4096*c.KVHeads*(32-4)+8*4096; got > want*11/10 {
 		t.Errorf("4096 tokens take %d bytes, the formula says %d", got, want)
 	}
 }
