@@ -301,13 +301,12 @@ func (a *Attention) block(q []float32, stride int, s Span, scale float32, prefix
 		for k := from; k < k1; k += PanelColumns {
 			// Queries before the panel do not see it.
 			skip := max(0, k-s.First) * s.Group
+			keys, at := kv, k-base
 			if k < base {
-				panel, _ := prefix.key(s.Head, k)
-				a.mul(kv.paired, a.scores[skip*keyBlock+k-k0:], keyBlock, a.q[skip*depth:], depth, rows-skip, depth, panel, false)
-			} else {
-				panel, _ := kv.key(s.Head, k-base)
-				a.mul(kv.paired, a.scores[skip*keyBlock+k-k0:], keyBlock, a.q[skip*depth:], depth, rows-skip, depth, panel, false)
+				keys, at = prefix, k
 			}
+			panel, _ := keys.key(s.Head, at)
+			a.mul(kv.paired, a.scores[skip*keyBlock+k-k0:], keyBlock, a.q[skip*depth:], depth, rows-skip, depth, panel, false)
 		}
 		for i := range rows {
 			last := s.First + i/s.Group + 1 // behind the last key of this row
@@ -362,8 +361,8 @@ func (a *Attention) soften(i, dim, begin, end, n int, first bool, kv *KV) {
 	clear(row[:begin])
 	clear(row[end:even])
 	if x := row[begin:end]; len(x) > 0 {
-		before, raise, sum := a.most[i], exp, float32(0)
-		low := float32(expLow)
+		var sum float32
+		before, raise, low := a.most[i], exp, float32(expLow)
 		if kv.format == BFloat16 {
 			a.most[i], sum = weigh(x, before)
 			raise, low = power, -126

@@ -10,25 +10,20 @@ import (
 
 // attentionCase is one call of Attend and all that it sees.
 type attentionCase struct {
-	format           Format
-	dim, group       int
-	heads, head      int
-	prefix, own      int // keys before the sequence, and of it
-	q0, queries      int // position within the sequence
-	window           int
-	scale            float32
-	q, k, v          []float32 // (own, group, dim), (prefix+own, heads, dim) twice
-	expected, terms  []float64 // (queries, group, dim), and the same over absolute values
-	stride           int
-	memory           []float32
-	prefixKV, ownKV  KV
-	prefixBase, from int // first key of ownKV
+	format      Format
+	dim, group  int
+	heads, head int
+	prefix, own int // keys before the sequence, and of it
+	window      int
+	scale       float32
+	q, k, v     []float32 // (own, group, dim), (prefix+own, heads, dim) twice
+	stride      int
 }
 
 func newAttentionCase(r *rand.Rand, f Format, dim, group, heads, prefix, own, window int, size float64) *attentionCase {
 	c := &attentionCase{
 		format: f, dim: dim, group: group, heads: heads, head: heads - 1, prefix: prefix, own: own,
-		queries: own, window: window, scale: float32(1 / math.Sqrt(float64(dim))),
+		window: window, scale: float32(1 / math.Sqrt(float64(dim))),
 		q: make([]float32, own*group*dim), k: make([]float32, (prefix+own)*heads*dim), v: make([]float32, (prefix+own)*heads*dim),
 		stride: group*dim + 5,
 	}
