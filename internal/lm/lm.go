@@ -20,16 +20,17 @@
 // [Prefix], on the number of threads, on which taps are read or on how often the
 // [Run] was used. With one implementation of package kernel this holds to the last
 // bit, and tests keep it so. Between implementations (AVX-512 and AVX2 on the one
-// hand, generic Go on the other) states differ by rounding.
+// hand, generic Go on the other) states differ by rounding, in [Int8] too: its
+// products are exact, but norms and attention are not.
 //
 // # Memory
 //
-// Weights: the matrices of the blocks are packed once, bfloat16 ones in two
-// bytes a value and all others in four, and only for the layers that
-// Options.Depth asks for. Embedding rows (and the head, for [Model.Logits]) are
+// Weights: the matrices of the blocks are packed once, in one byte a value for [Int8]; for
+// [F32] bfloat16 ones in two bytes and all others in four; and only for the layers
+// that Options.Depth asks for. Embedding rows (and the head, for [Model.Logits]) are
 // read where they lie in the mapped file, whose other pages are given back after
-// packing. SmolLM2-135M takes 202 MiB so, and 101 MiB at half its depth:
-// [Model.Bytes].
+// packing. SmolLM2-135M takes 107 MB in Int8, 212 MB in F32, and half of that at
+// half its depth: [Model.Bytes].
 //
 // Runs: a Run keeps what its largest batch needed, [Run.Bytes]. For T tokens in
 // sequences of at most L, prefix included, with t taps and n threads it is, in
@@ -38,18 +39,18 @@
 //	T·(hidden + heads·headDim + 2·kvHeads·headDim + t·hidden)
 //	+ n·(128·(hidden + 2·intermediate) + L·(2·headDim + 64)) + L·headDim
 //
-// (intermediate once where the MLP has no gate, and n·128·hidden more where attention
-// and MLP are parallel), so linear in the tokens: attention never holds more than 64
-// rows of scores a thread. One sequence of 512 tokens through SmolLM2 takes 6 MiB with
-// one tap and one thread.
+// (intermediate once where the MLP has no gate or the arithmetic is Int8, which also
+// needs 128 rows of bytes; n·128·hidden more where attention and MLP are parallel), so
+// linear in the tokens: attention never holds more than 64 rows of scores a thread. One
+// sequence of 512 tokens through SmolLM2 takes 6 MiB with one tap and one thread.
 //
 // # What it will not do
 //
 // It does not tokenise, generate text, train, or fetch anything. It runs no encoder,
 // whose states depend on what follows them. It believes neither the configuration nor
 // the checkpoint: sizes are bounded, each tensor's shape is checked, missing and
-// surplus ones are named. It does not look at the values: in float32, a NaN in the
-// weights is a NaN in the states, and [Int8] refuses it.
+// surplus ones are named. F32 does not look at the values: a NaN in the weights is a
+// NaN in the states. Int8 refuses matrices that have one.
 package lm
 
 import (
@@ -60,6 +61,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/alkimiadev/alknet-firewall/internal/kernel"
 	"github.com/alkimiadev/alknet-firewall/internal/safetensors"
@@ -88,8 +90,10 @@ type Model struct {
 	embed, head matrixView
 	positions   matrixView // where positions are learned
 	embedScale  float32    // of the embeddings; 1 for most
-	norm        norm       // final, (hidden)
-	blocks      []block    // depth of them
+	weights     *safetensors.File
+	looked      atomic.Int64 // rows of embed that were read since their pages were given back
+	norm        norm         // final, (hidden)
+	blocks      []block      // depth of them
 	// frequencies of RoPE, (rotaryDim/2): of the layers that see all, and of those with a
 	// window, where they differ.
 	frequencies [2][]float64
@@ -142,6 +146,24 @@ type matrixView struct {
 	dim    int
 }
 
+// A system that maps a file maps the pages around the one that is touched, too, 64 KiB
+// with Linux: rows here and there make all of a large embedding matrix resident. So it is given
+// back from time to time, which costs a page fault for each row that is read again,
+// below 1 % of what a model with such a matrix spends on a token.
+const (
+	releaseBytes = 16 << 20 // smaller ones may stay
+	releaseRows  = 256      // 16 MiB of pages at most
+)
+
+// embedded is told how many rows of the embedding matrix were read.
+func (m *Model) embedded(rows int) {
+	if len(m.embed.tensor.Data) < releaseBytes || m.looked.Add(int64(rows)) < releaseRows {
+		return
+	}
+	m.looked.Store(0)
+	m.weights.Release()
+}
+
 // row writes row i to dst, as float32.
 func (v matrixView) row(dst []float32, i int) {
 	size := v.dim * v.tensor.DType.Bits() / 8
@@ -192,6 +214,7 @@ func Load(config Config, weights *safetensors.File, opt Options) (*Model, error)
 		depth:      depth,
 		embed:      matrixView{l.tensor(l.names.embed), config.Hidden},
 		embedScale: 1,
+		weights:    weights,
 		norm:       l.norm(l.names.norm),
 		blocks:     make([]block, depth),
 		pool:       newPool(threads),
@@ -387,14 +410,11 @@ func (l *loader) tensor(name string) safetensors.Tensor {
 	return t
 }
 
-// vector returns the concatenation of small tensors.
-func (l *loader) vector(names ...string) []float32 {
-	var v []float32
-	for _, name := range names {
-		var err error
-		if v, err = l.tensor(name).AppendFloat32(v); err != nil {
-			panic("lm: " + err.Error()) // check has seen its type
-		}
+// vector returns a small tensor.
+func (l *loader) vector(name string) []float32 {
+	v, err := l.tensor(name).AppendFloat32(nil)
+	if err != nil {
+		panic("lm: " + err.Error()) // check has seen its type
 	}
 	return v
 }
