@@ -52,8 +52,8 @@
 // It does not tokenise, generate text, train, or fetch anything. It runs no encoder,
 // whose states depend on what follows them. It believes neither the configuration nor
 // the checkpoint: sizes are bounded, each tensor's shape is checked, missing and
-// surplus ones are named. It does not look at the values: in float32, a NaN in the
-// weights is a NaN in the states, and [Int8] refuses it.
+// surplus ones are named. F32 does not look at the values: a NaN in the weights is a
+// NaN in the states. Int8 refuses matrices that have one.
 package lm
 
 import (
@@ -417,14 +417,11 @@ func (l *loader) tensor(name string) safetensors.Tensor {
 	return t
 }
 
-// vector returns the concatenation of small tensors.
-func (l *loader) vector(names ...string) []float32 {
-	var v []float32
-	for _, name := range names {
-		var err error
-		if v, err = l.tensor(name).AppendFloat32(v); err != nil {
-			panic("lm: " + err.Error()) // check has seen its type
-		}
+// vector returns a small tensor.
+func (l *loader) vector(name string) []float32 {
+	v, err := l.tensor(name).AppendFloat32(nil)
+	if err != nil {
+		panic("lm: " + err.Error()) // check has seen its type
 	}
 	return v
 }
