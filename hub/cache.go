@@ -149,7 +149,7 @@ func (r *repo) read(name string, limit int64) ([]byte, error) {
 // fixed temporary name, so that a killed one leaves at most one behind, which
 // the next one replaces; where there are no locks the name is unique.
 func (r *repo) publish(ctx context.Context, name string, make func(temp string) error) error {
-	l, err := acquire(ctx, r.root, stateLock, stateWait, nil, nil)
+	l, err := r.c.acquire(ctx, r.root, stateLock, stateWait, nil, nil)
 	if err != nil {
 		return err
 	}

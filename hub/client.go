@@ -41,6 +41,9 @@ type Client struct {
 
 	noLinks   atomic.Bool // the cache's file system has no symbolic links, or they are not wanted
 	reporting sync.Mutex  // one call of Progress or Warn at a time
+
+	noRoom   bool                // for tests: do not look for room on the disk beforehand
+	lockName func(string) string // for tests: other files than those asked for are locks that lock nothing
 }
 
 // New returns a Client. It connects to nothing, and reads no file but the
@@ -228,6 +231,9 @@ const spare = 4 << 20 // bytes
 
 // room checks the disk before anything is fetched.
 func (c *Client) room(missing int64, files int) error {
+	if c.noRoom {
+		return nil
+	}
 	dir := c.cache
 	for {
 		if _, err := os.Stat(dir); err == nil || filepath.Dir(dir) == dir {

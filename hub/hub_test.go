@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +26,12 @@ type world struct {
 	hub   *hubtest.Server
 	env   map[string]string
 	opt   Options
+
+	files  map[string][]byte // of acme/m
+	commit string            // of acme/m
+	took   time.Duration     // the last try
+
+	mu    sync.Mutex
 	warns []string
 }
 
@@ -45,13 +52,41 @@ func newWorld(t testing.TB, opt hubtest.Options) *world {
 func (w *world) client() *Client {
 	w.t.Helper()
 	opt := w.opt
-	opt.Warn = func(err error) { w.warns = append(w.warns, err.Error()) }
+	opt.Warn = func(err error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.warns = append(w.warns, err.Error())
+	}
 	c, err := newClient(opt, func(n string) string { return w.env[n] })
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	c.backoff = time.Millisecond
 	return c
+}
+
+// worldWith returns a world that holds the model acme/m.
+func worldWith(t testing.TB, weights int) *world {
+	t.Helper()
+	w := newWorld(t, hubtest.Options{})
+	w.files = model(1, weights)
+	w.commit = w.put("acme/m", lfs, w.files)
+	return w
+}
+
+// outcomeOf pulls and says how it went.
+func (w *world) outcomeOf(name string) string {
+	_, err := w.client().Pull(context.Background(), name)
+	return w.outcome(err)
+}
+
+func keysOf(m map[string][]byte) []string {
+	var out []string
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
 }
 
 // data returns n bytes that differ by seed.
@@ -195,8 +230,5 @@ func TestPull(t *testing.T) {
 		if s.Fetched != 0 {
 			t.Errorf("%s: %d bytes fetched again", name, s.Fetched)
 		}
-	}
-	for n, v := range tree(t, w.cache) {
-		t.Log(n, v)
 	}
 }
