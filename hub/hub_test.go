@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
+	"log"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -232,3 +234,5 @@ func TestPull(t *testing.T) {
 		}
 	}
 }
+
+var discard = log.New(io.Discard, "", 0)
