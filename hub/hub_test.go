@@ -236,3 +236,5 @@ func TestPull(t *testing.T) {
 }
 
 var discard = log.New(io.Discard, "", 0)
+
+var fixedNow = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
