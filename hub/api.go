@@ -2,128 +2,166 @@ package hub
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"net/url"
+	"strings"
 )
 
-var errSkeleton = errors.New("hub: not built yet")
+const maxPages = 1000 // of a list of files
 
-// Catalogue returns the models that this release knows by name.
-func Catalogue() []Entry { return nil }
-
-// A Client fetches and finds models. It is safe for concurrent use.
-type Client struct{}
-
-// New returns a Client. It connects to nothing and touches no file.
-func New(opt Options) (*Client, error) { return nil, errSkeleton }
-
-// Settings are what a Client took from its Options and the environment.
-type Settings struct {
-	CacheDir  string // absolute
-	Endpoint  string
-	Offline   bool
-	TokenFrom string // where the token comes from, such as "HF_TOKEN" or a file; empty: none. Never the token
-	Bars      string // HF_HUB_DISABLE_PROGRESS_BARS: "off", "on", or "" for as the program likes
+// url returns an address below the endpoint. Each part is one segment of the
+// path and is encoded as one: "/" too, and "#", "?", "%", "+".
+func (c *Client) url(parts ...string) *url.URL {
+	u := *c.endpoint
+	path, raw := strings.TrimRight(u.Path, "/"), strings.TrimRight(u.EscapedPath(), "/")
+	for _, p := range parts {
+		path += "/" + p
+		raw += "/" + strings.ReplaceAll(url.PathEscape(p), "+", "%2B")
+	}
+	u.Path, u.RawPath = path, raw
+	return &u
 }
 
-// Settings returns what the client works with.
-func (c *Client) Settings() Settings { return Settings{} }
-
-// Resolve finds out what a name stands for. A name is a catalogue name, or
-// "org/name@commit"; instead of a commit it may be a branch or tag, for which
-// the Hub is asked, or the cache if offline.
-func (c *Client) Resolve(ctx context.Context, name string) (Ref, error) { return Ref{}, errSkeleton }
-
-// Plan says what Pull would fetch. It may ask the Hub for a list of files; it
-// fetches none and writes nothing.
-func (c *Client) Plan(ctx context.Context, name string) (Plan, error) { return Plan{}, errSkeleton }
-
-// Pull makes the model complete in the cache and returns it. If a commit is
-// complete already nothing is sent, online too.
-func (c *Client) Pull(ctx context.Context, name string) (Snapshot, error) {
-	return Snapshot{}, errSkeleton
+func repoParts(parts []string, id string, more ...string) []string {
+	return append(append(parts, strings.Split(id, "/")...), more...)
 }
 
-// Find returns the model if it is complete in the cache and nothing of it
-// changed since it was verified. It sends nothing. The error of an incomplete
-// one is an [*IncompleteError], which is ErrOffline.
-func (c *Client) Find(ctx context.Context, name string) (Snapshot, error) {
-	return Snapshot{}, errSkeleton
+// fileURL is where a file's bytes are asked for.
+func (c *Client) fileURL(ref Ref, path string) *url.URL {
+	return c.url(append(repoParts(nil, ref.Repo, "resolve", ref.Commit), strings.Split(path, "/")...)...)
 }
 
-// Verify reads every byte of the model in the cache again and compares hashes.
-// It sends nothing and repairs nothing; Pull does.
-func (c *Client) Verify(ctx context.Context, name string) (Snapshot, error) {
-	return Snapshot{}, errSkeleton
+// askCommit asks the Hub which commit a branch or tag is at.
+func (c *Client) askCommit(ctx context.Context, ref Ref, once bool) (string, error) {
+	u := c.url(repoParts([]string{"api", "models"}, ref.Repo, "revision", ref.Revision)...)
+	var info struct {
+		SHA string `json:"sha"`
+	}
+	for p := c.patience(); ; {
+		_, err := c.json(ctx, u, ref, &info)
+		if err == nil {
+			break
+		}
+		if once {
+			return "", err
+		}
+		if err := p.wait(ctx, err, nil); err != nil {
+			return "", err
+		}
+	}
+	if !isCommit(info.SHA) {
+		return "", fmt.Errorf("%w: %s names no commit for %s", ErrNotHub, c.endpoint.Host, ref.Repo)
+	}
+	return info.SHA, nil
 }
 
-// Cached lists the model revisions in the cache.
-func (c *Client) Cached(ctx context.Context) ([]Cached, error) { return nil, errSkeleton }
-
-// Remove deletes one revision of a model from the cache, with the files that no
-// other revision uses, and returns how many bytes that freed.
-func (c *Client) Remove(ctx context.Context, name string) (int64, error) { return 0, errSkeleton }
-
-// Export copies a complete model out of the cache, verified on the way: to a
-// directory, or to one file if path ends in ".tar". The directory can be
-// loaded as it is; both can be imported on a machine without a network.
-func (c *Client) Export(ctx context.Context, name, path string) (Snapshot, error) {
-	return Snapshot{}, errSkeleton
+// treeItem is an element of the tree API's answer.
+type treeItem struct {
+	Type string `json:"type"`
+	Path string `json:"path"`
+	Size int64  `json:"size"`
+	OID  string `json:"oid"`
+	LFS  *struct {
+		OID  string `json:"oid"`
+		Size int64  `json:"size"`
+	} `json:"lfs"`
+	Xet string `json:"xetHash"`
 }
 
-// Import puts an exported directory or .tar file into the cache, verified on
-// the way.
-func (c *Client) Import(ctx context.Context, path string) (Snapshot, error) {
-	return Snapshot{}, errSkeleton
+// add adds one page of a tree to the list, or says why it cannot.
+func (l listing) add(page []treeItem) error {
+	for _, it := range page {
+		if it.Type != "file" {
+			continue // folders follow from the paths
+		}
+		f := listed{BlobID: it.OID, Size: it.Size}
+		if it.LFS != nil {
+			f.LFSSHA256, f.LFSSize, f.Size = it.LFS.OID, it.LFS.Size, it.LFS.Size
+			if f.LFSSHA256 == "" {
+				return fmt.Errorf("%w: list of files: a large file without sha256", ErrNotHub)
+			}
+		}
+		if isHex(it.Xet, 64) {
+			f.XetHash = it.Xet
+		}
+		if err := f.check(it.Path); err != nil {
+			return fmt.Errorf("%w: list of files: %w", ErrNotHub, err)
+		}
+		if _, twice := l[it.Path]; twice {
+			return fmt.Errorf("%w: list of files: %s is listed twice", ErrNotHub, it.Path)
+		}
+		if len(l) >= maxEntries {
+			return fmt.Errorf("%w: list of files: more than %d", ErrNotHub, maxEntries)
+		}
+		l[it.Path] = f
+	}
+	return nil
 }
 
-// Model returns a source for firewall.Options that takes the model from the
-// cache, or fetches it on first use.
-func (c *Client) Model(name string) *Source { return nil }
-
-// Model is [Client.Model] of a client with the zero Options.
-func Model(name string) *Source { return nil }
-
-// A Source is a model by name. It is a firewall.Source.
-type Source struct{}
-
-// Dir returns the model's directory, complete and verified. See [Client.Pull].
-// A branch or tag is refused with ErrMoving unless Options.AcceptMoving is set.
-func (s *Source) Dir(ctx context.Context) (string, error) { return "", errSkeleton }
-
-// Revision returns the commit; empty while a branch or tag was not resolved.
-func (s *Source) Revision() string { return "" }
-
-// String returns the name.
-func (s *Source) String() string { return "" }
-
-// An IncompleteError says what the cache lacks. It is ErrOffline.
-type IncompleteError struct {
-	Ref
-	Cache   string   // the cache's directory
-	Missing []string // files; empty if not even their names are known
+// askTree asks the Hub for the list of a commit's files, all of it.
+func (c *Client) askTree(ctx context.Context, ref Ref) (listing, error) {
+	u := c.url(repoParts([]string{"api", "models"}, ref.Repo, "tree", ref.Commit)...)
+	u.RawQuery = "recursive=true&expand=false"
+	l := listing{}
+	p := c.patience()
+	for pages := 1; u != nil; pages++ {
+		if pages > maxPages {
+			return nil, fmt.Errorf("%w: list of files: more than %d pages", ErrNotHub, maxPages)
+		}
+		var page []treeItem
+		h, err := c.json(ctx, u, ref, &page)
+		if err != nil {
+			if err := p.wait(ctx, err, nil); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		p.progress()
+		if commit := h.Get("X-Repo-Commit"); commit != "" && commit != ref.Commit {
+			return nil, otherCommit(ref, commit)
+		}
+		if err := l.add(page); err != nil {
+			return nil, err
+		}
+		if u, err = nextPage(u, h.Get("Link")); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
 }
 
-// Error names what is missing and the command that fetches it.
-func (e *IncompleteError) Error() string { return "" }
-
-// A MismatchError says that content is not what it should be. It is ErrCorrupt.
-type MismatchError struct {
-	Path   string // the file
-	Kind   string // "sha256", "git blob hash" or "size"
-	Pinned bool   // the expectation is part of this release, not of a server
-	Want   string
-	Got    string
+// otherCommit is the error of an answer for another commit than was asked for.
+func otherCommit(ref Ref, commit string) error {
+	if !isCommit(commit) {
+		commit = "something that is no commit"
+	}
+	return fmt.Errorf("%w: %s: asked for commit %s, the answer is for %s", ErrNotHub, ref.Repo, ref.Commit, commit)
 }
 
-// Error names both.
-func (e *MismatchError) Error() string { return "" }
-
-// A WaitError says that a server asked for more patience than this client has.
-// It is ErrUnavailable.
-type WaitError struct {
-	Host string
-	Wait string // what was asked for
+// nextPage finds the address of rel="next" in a Link header; nil if there is
+// none.
+func nextPage(u *url.URL, link string) (*url.URL, error) {
+	for link != "" {
+		_, rest, ok := strings.Cut(link, "<")
+		if !ok {
+			return nil, nil
+		}
+		target, rest, ok := strings.Cut(rest, ">")
+		if !ok {
+			return nil, nil
+		}
+		params := rest
+		if i := strings.IndexByte(rest, '<'); i >= 0 {
+			params = rest[:i]
+		}
+		link = rest[len(params):]
+		for p := range strings.SplitSeq(params, ";") {
+			k, v, _ := strings.Cut(p, "=")
+			v = strings.Trim(strings.TrimRight(strings.TrimSpace(v), ","), `" `)
+			if strings.EqualFold(strings.TrimSpace(k), "rel") && v == "next" {
+				return redirect(u, target)
+			}
+		}
+	}
+	return nil, nil
 }
-
-// Error names both.
-func (e *WaitError) Error() string { return "" }
