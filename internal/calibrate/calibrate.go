@@ -48,16 +48,22 @@ type Options struct {
 	// Data names the rows, such as by a digest: a stopped run is taken up only
 	// if it had the same.
 	Data string
-	// Progress is told how many documents are done. Nil tells nobody.
+	// Progress is told how many documents are done, and Fitting how far the fit
+	// after the last one is. Nil tells nobody.
 	Progress func(documents int)
+	Fitting  codebook.Progress
 }
 
 // group is how many documents share forward passes.
 const group = 32
 
-// saveEvery is the time between two saves of the state. A save writes the
-// sampled readings, up to some 100 MB for a model of SmolLM2's size.
-const saveEvery = time.Minute
+// saveEvery is the least time between two saves of the state. A save writes all
+// sampled readings, gigabytes in a large run: it may take one part in saveShare of
+// the time.
+const (
+	saveEvery = time.Minute
+	saveShare = 20
+)
 
 // ErrState says that a state belongs to another run: another model, plan or data.
 var ErrState = errors.New("it was begun with another model, plan or data; remove it to begin anew")
@@ -124,7 +130,7 @@ func Run(ctx context.Context, files *reading.Files, rows Source, opt Options) (*
 			b, done = restored, n
 		}
 	}
-	seen, saved := 0, time.Now()
+	seen, next := 0, time.Now().Add(saveEvery)
 	for {
 		batch, end, err := take(rows, group)
 		if err != nil {
@@ -142,11 +148,11 @@ func Run(ctx context.Context, files *reading.Files, rows Source, opt Options) (*
 				}
 			}
 			done = seen
-			if time.Since(saved) >= saveEvery {
+			if begun := time.Now(); begun.After(next) {
 				if err := c.save(opt, b, done); err != nil {
 					return nil, err
 				}
-				saved = time.Now()
+				next = time.Now().Add(max(saveEvery, saveShare*time.Since(begun)))
 			}
 		}
 		if opt.Progress != nil {
@@ -156,9 +162,12 @@ func Run(ctx context.Context, files *reading.Files, rows Source, opt Options) (*
 			break
 		}
 	}
-	book, err := b.Fit(ctx, nil)
+	if err := c.save(opt, b, done); err != nil {
+		return nil, err
+	}
+	book, err := b.Fit(ctx, opt.Fitting)
 	if err != nil {
-		return nil, errors.Join(err, c.save(opt, b, done))
+		return nil, err
 	}
 	if opt.State != "" {
 		if err := os.RemoveAll(opt.State); err != nil {
