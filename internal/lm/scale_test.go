@@ -49,6 +49,12 @@ func TestScale(t *testing.T) {
 				v[j] *= float32(massive / math.Sqrt(float64(c.Hidden)) / math.Sqrt(0.15*0.15+2*blocks))
 			}
 			v[channel] = 0.02
+			if x.Name == "model.norm.weight" {
+				for j := range v {
+					v[j] *= 6 // spreads the logits as in trained models
+				}
+				v[channel] = 0 // it would add 10⁴ to every logit, which no model does
+			}
 		}
 		tensors[i].DType, tensors[i].Data = safetensors.BF16, safetensors.BF16FromFloat32(v)
 	}
@@ -118,8 +124,8 @@ func TestScale(t *testing.T) {
 			}
 		}
 		t.Logf("%s: log-probabilities of the five best tokens differ by up to %.1e, of all by %.1e", impl, worst, all)
-		if !(worst <= 1e-3) { // doctor allows ten times as much
-			t.Errorf("%s: %.1e, want at most 1e-3", impl, worst)
+		if !(worst <= 1e-4) { // doctor allows 100 times as much
+			t.Errorf("%s: %.1e, want at most 1e-4", impl, worst)
 		}
 	}
 }
