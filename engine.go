@@ -63,7 +63,7 @@ func loadEngine(ctx context.Context, opt *Options, stage func(LoadStage)) (_ *en
 		if opt.Codebook == "" {
 			book, err = reading.ReadBounded(filepath.Join(dir, CodebookFile), maxCodebookBytes)
 			if errors.Is(err, os.ErrNotExist) {
-				err = fmt.Errorf("%w (make one with: alknet-firewall calibrate)", err)
+				err = fmt.Errorf("the model has no codebook (make one with: alknet-firewall calibrate --model %s): %w", e.detector.Name, err)
 			}
 			if err != nil {
 				e.files.Weights.Close()

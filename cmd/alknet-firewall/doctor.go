@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -217,7 +218,11 @@ func (d *diagnosis) files(ctx context.Context, set *settings, o firewall.Options
 	} else if known := knownAs(p.digests); known != "" {
 		d.add(name, checkOK, "the hashes of weights and tokenizer are those of %s", known)
 	} else {
-		d.add(name, checkUnchecked, "a directory of its own: no hash is known to compare with")
+		var sums []string
+		for _, f := range slices.Sorted(maps.Keys(p.digests)) {
+			sums = append(sums, f+" "+p.digests[f])
+		}
+		d.add(name, checkUnchecked, "no hash is known to compare with; sha256 here: %s", strings.Join(sums, ", "))
 	}
 	if p.config, err = reading.ReadBounded(filepath.Join(dir, "config.json"), 1<<20); err != nil {
 		d.add(name, checkFailed, "%v", err)
@@ -250,8 +255,11 @@ func (p *patient) hashFiles(dir string) error {
 	return nil
 }
 
-// knownAs returns the name of the catalogue's model with these files; "" if none.
+// knownAs returns the name of the known model with these files; "" if none.
 func knownAs(digests map[string]string) string {
+	if digests["model.safetensors"] == reading.Digest(detector.Weights()) && digests["tokenizer.json"] == reading.Digest(detector.Tokenizer()) {
+		return detector.Name
+	}
 	for _, e := range hub.Catalogue() {
 		same := 0
 		for _, f := range e.Files {
@@ -469,7 +477,11 @@ func (d *diagnosis) checkCodebook(ctx context.Context, o firewall.Options, p *pa
 		return
 	}
 	origin := book.Describe().Origin
-	d.add(name, checkOK, "%s, of %s", strings.Join(book.Signals(), ", "), origin.Date)
+	texts := int64(0)
+	for _, s := range origin.Sources {
+		texts += s.Documents
+	}
+	d.add(name, checkOK, "reads %s; made on %s of %d texts", strings.Join(book.Signals(), ", "), origin.Date, texts)
 
 	const screening = "screening"
 	fw, err := firewall.Open(o)

@@ -43,7 +43,7 @@ func hubName(name string) bool {
 func pinned(name string) (repo, commit string) {
 	repo, commit, _ = strings.Cut(name, "@")
 	for _, e := range hub.Catalogue() {
-		if repo == e.Name || repo == e.Repo && commit == e.Commit {
+		if repo == e.Name || strings.EqualFold(repo, e.Repo) && commit == e.Commit {
 			repo = e.Repo
 			if commit == "" {
 				commit = e.Commit

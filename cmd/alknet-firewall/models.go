@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -57,6 +59,10 @@ was calibrated for it stays.`,
 			}
 			for _, name := range args {
 				n, err := c.Remove(cmd.Context(), name)
+				if errors.Is(err, fs.ErrNotExist) {
+					ui.fail(fmt.Errorf("remove %s: it is not in the Hub cache", printable(name)))
+					return exitStatus(exitNotFound)
+				}
 				if err != nil {
 					return err
 				}
@@ -77,7 +83,7 @@ type listedModel struct {
 	License  string     `json:"license,omitempty"`
 	State    string     `json:"state"` // "embedded", "complete", "incomplete" or "absent"
 	Dir      string     `json:"dir,omitempty"`
-	Bytes    int64      `json:"bytes"` // on disk; of an absent one what is known of its size
+	Bytes    int64      `json:"bytes"` // on disk; of an absent one its size, -1 if unknown
 	Missing  []string   `json:"missing,omitempty"`
 	Refs     []string   `json:"refs,omitempty"`
 	Codebook string     `json:"codebook,omitempty"` // file; empty: none, or part of the program
@@ -105,7 +111,10 @@ func listModels(ctx context.Context, c *hub.Client) (modelList, error) {
 	for _, e := range hub.Catalogue() {
 		m := listedModel{Name: e.Name, Repo: e.Repo, Revision: e.Commit, About: e.About, License: e.License, State: "absent", Files: filesJSON(e.Files)}
 		for _, f := range e.Files {
-			m.Bytes += max(0, f.Size)
+			if m.Bytes += f.Size; f.Size < 0 {
+				m.Bytes = -1 // what one file is not known of, the whole is not
+				break
+			}
 		}
 		where[e.Repo+"@"+e.Commit] = len(list.Models)
 		list.Models = append(list.Models, m)
