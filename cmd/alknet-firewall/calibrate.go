@@ -179,7 +179,10 @@ func runCalibrate(cmd *cobra.Command, ui *tui, set *settings, f calibrateFlags, 
 	if err := book.WriteFile(f.out); err != nil {
 		return err
 	}
-	ui.say("wrote %s\n", f.out)
+	ui.say("wrote %s, which reads %s\n", f.out, strings.Join(book.Signals(), ", "))
+	if omitted := book.Describe().Origin.Omitted; len(omitted) > 0 {
+		ui.warn("too few texts to read %s", strings.Join(omitted, ", "))
+	}
 	return nil
 }
 

@@ -84,19 +84,19 @@ func (s *settings) source() (firewall.Source, error) {
 // client returns a client of the Hub that downloads as the policy says.
 func (s *settings) client(policy string) (*hub.Client, error) {
 	ui := s.ui
+	var c *hub.Client
 	opt := hub.Options{Warn: func(err error) { ui.warn("%v", err) }}
 	switch policy {
 	case downloadAlways:
 	case downloadAsk:
 		if opt.Offline = !ui.interactive; !opt.Offline {
-			opt.Approve = func(ctx context.Context, p hub.Plan) error { return ui.approve(ctx, p) }
+			opt.Approve = func(ctx context.Context, p hub.Plan) error { return ui.approve(ctx, p, c.Settings()) }
 		}
 	case downloadNever:
 		opt.Offline = true
 	default:
 		return nil, fmt.Errorf("setting download (%s): %q is not one of never, ask, always", s.origin["download"], policy)
 	}
-	var c *hub.Client
 	opt.Progress = ui.fetching(func() hub.Settings { return c.Settings() })
 	var err error
 	c, err = hub.New(opt)
@@ -106,8 +106,8 @@ func (s *settings) client(policy string) (*hub.Client, error) {
 var errDeclined = errors.New("the download was declined")
 
 // approve asks whether to download. It is an errDeclined error if not.
-func (ui *tui) approve(ctx context.Context, p hub.Plan) error {
-	ui.say("%s is not in the cache. Download %s? [y/N] ", p.Name, size(p.Missing))
+func (ui *tui) approve(ctx context.Context, p hub.Plan, at hub.Settings) error {
+	ui.say("%s is not complete in %s.\nDownload %s from %s? [y/N] ", p.Name, at.CacheDir, size(p.Missing), at.Endpoint)
 	answer := make(chan string, 1)
 	go func() { // a read from a terminal cannot be cancelled; the process ends first
 		line, _ := bufio.NewReader(io.LimitReader(ui.in, 64)).ReadString('\n')
@@ -148,16 +148,24 @@ func (ui *tui) fetching(settings func() hub.Settings) func(hub.Progress) {
 		case hub.PhaseDownload:
 			if b == nil {
 				ui.say("downloading %s (%s) from %s to %s\n", p.Ref.Name, size(p.Total), at.Endpoint, at.CacheDir)
-				b = ui.byteBar(p.Ref.Name, p.Total, p.Done)
+				b = ui.byteBar(short(p.Ref.Name), p.Total, p.Done)
 			}
 			b.at(p.Done)
 		case hub.PhaseVerify:
 			if b == nil {
-				b = ui.byteBar("verify "+p.Ref.Name, p.Total, 0)
+				b = ui.byteBar("verify "+short(p.Ref.Name), p.Total, 0)
 			}
 			b.at(p.Done)
 		}
 	}
+}
+
+// short cuts the commit in a name to eight digits, to leave room for a bar.
+func short(name string) string {
+	if repo, rev, _ := strings.Cut(name, "@"); len(rev) == 40 {
+		return repo + "@" + rev[:8]
+	}
+	return name
 }
 
 // dataHome returns the directory for what this user made and a cache must not

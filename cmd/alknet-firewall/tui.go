@@ -25,6 +25,7 @@ type tui struct {
 	// interactive: a question can be asked and answered, on standard error and
 	// standard input.
 	interactive bool
+	sparse      time.Duration // between progress lines where there is no terminal
 	progress    *mpb.Progress
 }
 
@@ -35,6 +36,7 @@ func newTUI(in io.Reader, out, err io.Writer) *tui {
 		bars:  isTerminal(err),
 
 		interactive: isTerminal(err) && isTerminal(in),
+		sparse:      15 * time.Second,
 	}
 }
 
@@ -86,9 +88,6 @@ type bar struct {
 	mpb    *mpb.Bar
 }
 
-// sparse is the time between progress lines where there is no terminal.
-const sparse = 15 * time.Second
-
 // bar begins a progress bar over texts. total 0 means unknown.
 func (ui *tui) bar(name string, total int) *bar {
 	return ui.newBar(&bar{name: name, total: int64(total)})
@@ -120,7 +119,7 @@ func (b *bar) at(n int64) {
 		b.mpb.SetCurrent(n)
 		return
 	}
-	if now := time.Now(); now.Sub(b.shown) >= sparse {
+	if now := time.Now(); now.Sub(b.shown) >= b.ui.sparse {
 		b.shown = now
 		b.ui.say("%s: %s, %s\n", b.name, b.count(n), b.rate(n))
 	}

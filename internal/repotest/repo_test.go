@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	"internal/repotest":    {},
 	"cmd/alknet-firewall": {
 		"", "calibration", "codebook", "detector", "hub", "internal/calibrate", "internal/corpus", "internal/eval",
-		"internal/kernel", "internal/lm", "internal/reading", "internal/safetensors",
+		"internal/kernel", "internal/lm", "internal/reading", "internal/safetensors", "internal/tokenizer",
 	},
 }
 
