@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -149,7 +150,7 @@ func (r *repo) read(name string, limit int64) ([]byte, error) {
 // fixed temporary name, so that a killed one leaves at most one behind, which
 // the next one replaces; where there are no locks the name is unique.
 func (r *repo) publish(ctx context.Context, name string, make func(temp string) error) error {
-	l, err := acquire(ctx, r.root, stateLock, stateWait, nil, nil)
+	l, err := r.c.acquire(ctx, r.root, stateLock, stateWait, nil, nil)
 	if err != nil {
 		return err
 	}
@@ -228,17 +229,20 @@ func (r *repo) writeFile(ctx context.Context, name string, content []byte) error
 	if old, err := r.read(name, int64(len(content))); err == nil && bytes.Equal(old, content) {
 		return nil
 	}
-	return r.publish(ctx, name, func(temp string) error {
-		f, err := r.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-		if err != nil {
-			return err
-		}
-		_, err = f.Write(content)
-		if err == nil {
-			err = f.Sync()
-		}
-		return errors.Join(err, f.Close())
-	})
+	return r.publish(ctx, name, func(temp string) error { return r.writeNew(temp, content) })
+}
+
+// writeNew makes a file that is durable.
+func (r *repo) writeNew(name string, content []byte) error {
+	f, err := r.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 func unique() string {
@@ -496,21 +500,22 @@ func (r *repo) addStamps(ctx context.Context, fresh map[string]stamp) {
 	if len(fresh) == 0 {
 		return
 	}
-	all := r.readStamps()
-	for name := range all {
-		if !filepath.IsLocal(filepath.FromSlash(name)) {
-			delete(all, name)
-		} else if _, err := r.root.Lstat(filepath.FromSlash(name)); err != nil {
-			delete(all, name)
+	r.publish(ctx, stampFile, func(temp string) error { // under the lock, so that nobody's stamps are lost
+		all := r.readStamps()
+		for name := range all {
+			if !filepath.IsLocal(filepath.FromSlash(name)) {
+				delete(all, name)
+			} else if _, err := r.root.Lstat(filepath.FromSlash(name)); err != nil {
+				delete(all, name)
+			}
 		}
-	}
-	for name, s := range fresh {
-		all[name] = s
-	}
-	b, err := json.MarshalIndent(stampsFile{Files: all, Version: 1}, "", " ")
-	if err == nil {
-		r.writeFile(ctx, stampFile, b)
-	}
+		maps.Copy(all, fresh)
+		b, err := json.MarshalIndent(stampsFile{Files: all, Version: 1}, "", " ")
+		if err != nil {
+			return err
+		}
+		return r.writeNew(temp, b)
+	})
 }
 
 // snapshots returns the commits that have a snapshot.

@@ -154,7 +154,7 @@ func (r *repo) obtain(ctx context.Context, ref Ref, w want, t *tracker, fill fun
 		return fmt.Errorf("open the Hub cache: %w", cacheError(err))
 	}
 	defer cache.Close()
-	l, err := acquire(ctx, cache, ".locks/"+folder(r.id)+"/"+w.blob+".lock", r.c.lockTimeout, grown,
+	l, err := r.c.acquire(ctx, cache, ".locks/"+folder(r.id)+"/"+w.blob+".lock", r.c.lockTimeout, grown,
 		func() { t.phase(PhaseWait, w.path) })
 	if err != nil {
 		return err

@@ -89,7 +89,7 @@ func (c *Client) get(ctx context.Context, u *url.URL, from int64) (*answer, erro
 	if c.offline {
 		return nil, ErrOffline
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
+	inner, cancel := context.WithCancelCause(ctx)
 	a := &answer{stop: func() { cancel(nil) }}
 	trusted := true
 	for hop := 0; ; hop++ {
@@ -104,13 +104,13 @@ func (c *Client) get(ctx context.Context, u *url.URL, from int64) (*answer, erro
 		if trusted && c.token != "" {
 			req.Header.Set("Authorization", "Bearer "+c.token)
 		}
-		resp, err := c.transport.RoundTrip(req.WithContext(ctx))
+		resp, err := c.transport.RoundTrip(req.WithContext(inner))
 		if err != nil {
 			cancel(nil)
 			return nil, c.netError(ctx, u, err)
 		}
 		a.Response, a.fromHub = resp, trusted
-		resp.Body = &watched{ReadCloser: resp.Body, ctx: ctx, cancel: cancel, idle: c.stallTimeout}
+		resp.Body = &watched{ReadCloser: resp.Body, ctx: inner, cancel: cancel, idle: c.stallTimeout}
 		if trusted {
 			if v := resp.Header.Get("X-Repo-Commit"); v != "" {
 				a.commit = v

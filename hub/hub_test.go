@@ -6,11 +6,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
+	"log"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +28,12 @@ type world struct {
 	hub   *hubtest.Server
 	env   map[string]string
 	opt   Options
+
+	files  map[string][]byte // of acme/m
+	commit string            // of acme/m
+	took   time.Duration     // the last try
+
+	mu    sync.Mutex
 	warns []string
 }
 
@@ -45,13 +54,41 @@ func newWorld(t testing.TB, opt hubtest.Options) *world {
 func (w *world) client() *Client {
 	w.t.Helper()
 	opt := w.opt
-	opt.Warn = func(err error) { w.warns = append(w.warns, err.Error()) }
+	opt.Warn = func(err error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.warns = append(w.warns, err.Error())
+	}
 	c, err := newClient(opt, func(n string) string { return w.env[n] })
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	c.backoff = time.Millisecond
 	return c
+}
+
+// worldWith returns a world that holds the model acme/m.
+func worldWith(t testing.TB, weights int) *world {
+	t.Helper()
+	w := newWorld(t, hubtest.Options{})
+	w.files = model(1, weights)
+	w.commit = w.put("acme/m", lfs, w.files)
+	return w
+}
+
+// outcomeOf pulls and says how it went.
+func (w *world) outcomeOf(name string) string {
+	_, err := w.client().Pull(context.Background(), name)
+	return w.outcome(err)
+}
+
+func keysOf(m map[string][]byte) []string {
+	var out []string
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
 }
 
 // data returns n bytes that differ by seed.
@@ -196,7 +233,8 @@ func TestPull(t *testing.T) {
 			t.Errorf("%s: %d bytes fetched again", name, s.Fetched)
 		}
 	}
-	for n, v := range tree(t, w.cache) {
-		t.Log(n, v)
-	}
 }
+
+var discard = log.New(io.Discard, "", 0)
+
+var fixedNow = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

@@ -32,7 +32,7 @@ func (l *lock) release() {
 // does: flock(2) on Unix, LockFileEx of one byte at 0 on Windows. It waits for
 // others as long as grown says, at each look, that something still advances,
 // and no longer than timeout after that.
-func acquire(ctx context.Context, root *os.Root, name string, timeout time.Duration, grown func() bool, waiting func()) (*lock, error) {
+func (c *Client) acquire(ctx context.Context, root *os.Root, name string, timeout time.Duration, grown func() bool, waiting func()) (*lock, error) {
 	name = filepath.FromSlash(name)
 	l := &lock{}
 	give := func(err error) (*lock, error) { // go on without
@@ -48,7 +48,14 @@ func acquire(ctx context.Context, root *os.Root, name string, timeout time.Durat
 	if fi, err := root.Lstat(name); err == nil && !fi.Mode().IsRegular() {
 		return nil, fmt.Errorf("lock %s: not a regular file", name)
 	}
-	l.f = flock.New(filepath.Join(root.Name(), name), flock.SetFlag(os.O_CREATE|os.O_RDWR|noFollow), flock.SetPermissions(0o664))
+	open := func() *flock.Flock {
+		path := filepath.Join(root.Name(), name)
+		if c.lockName != nil {
+			path = c.lockName(path)
+		}
+		return flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR|noFollow), flock.SetPermissions(0o664))
+	}
+	l.f = open()
 	last := time.Now()
 	for first := true; ; first = false {
 		ok, err := l.f.TryLock()
@@ -56,12 +63,20 @@ func acquire(ctx context.Context, root *os.Root, name string, timeout time.Durat
 			return give(err)
 		}
 		if ok {
-			if fi, err := l.f.Stat(); err == nil && linked(fi) {
-				l.held = true
+			if fi, err := l.f.Stat(); err != nil || !linked(fi) {
+				l.f.Close() // somebody removed the file: lock the new one
+				continue
+			}
+			second := open() // some file systems give a lock to all who ask
+			if twice, err := second.TryLock(); twice || err != nil {
+				second.Close()
+				l.f.Close()
+				l.why = fmt.Errorf("no lock on %s: locks have no effect there", name)
 				return l, nil
 			}
-			l.f.Close() // somebody removed the file: lock the new one
-			continue
+			second.Close()
+			l.held = true
+			return l, nil
 		}
 		if first && waiting != nil {
 			waiting()

@@ -14,13 +14,15 @@ type tracker struct {
 	now  Progress
 	last time.Time
 	got  int64 // bytes received
+
+	quiet bool // report nothing
 }
 
 func (c *Client) track(ref Ref) *tracker { return &tracker{c: c, now: Progress{Ref: ref}} }
 
 // report calls Options.Progress; t.mu is held.
 func (t *tracker) report(always bool) {
-	if t.c.opt.Progress == nil || (!always && time.Since(t.last) < reportEvery) {
+	if t.quiet || t.c.opt.Progress == nil || (!always && time.Since(t.last) < reportEvery) {
 		return
 	}
 	t.last = time.Now()
@@ -38,6 +40,13 @@ func (t *tracker) phase(p Phase, file string) {
 	if changed {
 		t.report(true)
 	}
+}
+
+// enter changes the phase without a report.
+func (t *tracker) enter(p Phase) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.now.Phase, t.now.File = p, ""
 }
 
 // found counts bytes that were there already.

@@ -331,6 +331,11 @@ func (c *Client) take(ctx context.Context, list []byte, next func([]want) (strin
 		return Snapshot{}, err
 	}
 	defer r.close()
+	if x.Tree != nil {
+		if err := r.writeTree(ctx, ref.Commit, x.Tree); err != nil {
+			return Snapshot{}, err
+		}
+	}
 	t := c.track(ref)
 	t.restart(p.Bytes)
 	left := slices.Clone(wants)
@@ -358,7 +363,7 @@ func (c *Client) take(ctx context.Context, list []byte, next func([]want) (strin
 	if len(left) > 0 {
 		return Snapshot{}, fmt.Errorf("%w: %s is missing", ErrCorrupt, left[0].path)
 	}
-	s, err := r.complete(ctx, ref, x.Tree, t)
+	s, err := r.complete(ctx, ref)
 	if err == nil {
 		t.phase(PhaseDone, "")
 	}

@@ -608,6 +608,7 @@ func (h *Server) body(w *rec, r *http.Request, f *fileInfo, flt *Fault) {
 				if kind == "stall" {
 					time.Sleep(flt.Pause)
 				} else if kind == "rst" {
+					time.Sleep(50 * time.Millisecond) // a reset throws away what the other side has not read yet
 					if c, _, err := w.Hijack(); err == nil {
 						if t, ok := c.(*net.TCPConn); ok {
 							t.SetLinger(0)
