@@ -186,11 +186,13 @@ func runCalibrate(cmd *cobra.Command, ui *tui, set *settings, f calibrateFlags, 
 	return nil
 }
 
+const maxBook = 256 << 20 // 256 MiB, as package firewall has it
+
 // bookData returns the codebook that screening would use.
 func bookData(ctx context.Context, o firewall.Options) ([]byte, error) {
 	switch {
 	case o.Codebook != "":
-		return os.ReadFile(o.Codebook)
+		return reading.ReadBounded(o.Codebook, maxBook)
 	case o.Model == nil:
 		return detector.Codebook(), nil
 	}
@@ -198,7 +200,7 @@ func bookData(ctx context.Context, o firewall.Options) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return os.ReadFile(filepath.Join(dir, firewall.CodebookFile))
+	return reading.ReadBounded(filepath.Join(dir, firewall.CodebookFile), maxBook)
 }
 
 // commandLine is what the codebook records: base names only, so that it is the

@@ -30,6 +30,9 @@ func (s *stopper) Write(b []byte) (int, error) {
 // TestCalibrateStopped: a run that was stopped is taken up by the same command,
 // thrown away by another one, and leaves nothing behind when it is done.
 func TestCalibrateStopped(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it calibrates three times")
+	}
 	dir := t.TempDir()
 	for name, data := range map[string][]byte{"config.json": detector.Config(), "tokenizer.json": detector.Tokenizer(), "model.safetensors": detector.Weights()} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {

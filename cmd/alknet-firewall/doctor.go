@@ -102,7 +102,8 @@ func doctorCommand(ui *tui, set *settings) *cobra.Command {
 files and hashes, the tokenizer against known token ids, the forward pass of this
 processor's kernel against portable Go and, for the embedded detector, SmolLM2-135M
 and its Instruct version, against figures of other implementations; the codebook;
-one screening. Then speed and memory, and where models are looked for.
+one screening. Then speed and memory, and where models are looked for. Nothing is
+fetched or repaired.
 
 Exit code 0: no check failed; 2: one did. What could not be checked is no failure.`,
 		Example: `  alknet-firewall doctor
@@ -143,11 +144,18 @@ func diagnose(ctx context.Context, set *settings) (*diagnosis, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := set.client(downloadAlways)
+	online, err := set.client(downloadAlways)
 	if err != nil {
 		return nil, err
 	}
-	at := client.Settings()
+	at := online.Settings()
+	client, err := set.client(downloadNever)
+	if err != nil {
+		return nil, err
+	}
+	if hubName(set.values["model"]) {
+		o.Model = client.Model(set.values["model"])
+	}
 	d := &diagnosis{
 		Version: versionText(),
 		Machine: thisMachine(),
@@ -201,13 +209,13 @@ func (d *diagnosis) files(ctx context.Context, set *settings, o firewall.Options
 		return
 	}
 	d.Model.Dir = dir
-	if r, ok := o.Model.(interface{ Revision() string }); ok {
-		d.Model.Revision = r.Revision()
-		s, err := client.Verify(ctx, set.values["model"])
+	if hubName(d.Model.Name) {
+		s, err := client.Verify(ctx, d.Model.Name)
 		if err != nil {
 			d.add(name, checkFailed, "%v", err)
 			return
 		}
+		d.Model.Revision = s.Commit
 		for _, f := range s.Files {
 			p.digests[f.Path] = f.SHA256
 		}
@@ -224,6 +232,7 @@ func (d *diagnosis) files(ctx context.Context, set *settings, o firewall.Options
 		}
 		d.add(name, checkUnchecked, "no hash is known to compare with; sha256 here: %s", strings.Join(sums, ", "))
 	}
+	// Each on its own, in the bounds of package reading: what is there can be checked.
 	if p.config, err = reading.ReadBounded(filepath.Join(dir, "config.json"), 1<<20); err != nil {
 		d.add(name, checkFailed, "%v", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/alkimiadev/alknet-firewall/codebook"
+	"github.com/alkimiadev/alknet-firewall/internal/reading"
 )
 
 func inspectCommand(ui *tui, set *settings) *cobra.Command {
@@ -28,7 +29,7 @@ screening would use.`,
 			}
 			var data []byte
 			if len(args) == 1 {
-				data, err = os.ReadFile(args[0])
+				data, err = reading.ReadBounded(args[0], maxBook)
 			} else {
 				data, err = bookData(cmd.Context(), o)
 			}

@@ -193,7 +193,7 @@ func hintOf(err error) string {
 	case errors.Is(err, errDeclined):
 		return "'alknet-firewall pull MODEL' downloads it in advance"
 	case errors.Is(err, hub.ErrOffline):
-		return "without a terminal nothing is downloaded unless asked for: run 'alknet-firewall pull MODEL' once, or set --download always; HF_HUB_OFFLINE must not be set"
+		return "nothing is fetched with HF_HUB_OFFLINE=1, --offline, --download never, or --download ask where there is no terminal to ask at; 'alknet-firewall pull MODEL' fetches it, and so does --download always"
 	case errors.Is(err, hub.ErrCorrupt):
 		return "'alknet-firewall pull MODEL' fetches anew what does not fit; if that fails, too, something between here and the Hub changes files"
 	case errors.Is(err, hub.ErrNoSpace), errors.Is(err, hub.ErrReadOnly):

@@ -52,6 +52,9 @@ hash; 8: no space; 9: the Hub cannot be reached.`,
 	cmd.Flags().StringVar(&f.exportTo, "export", "", "copy the model to this directory, or to one file if the name ends in .tar")
 	cmd.Flags().StringVar(&f.importFrom, "import", "", "put an exported directory or .tar file into the cache")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print one JSON object a model")
+	for _, pair := range [][2]string{{"list", "verify"}, {"list", "export"}, {"import", "list"}, {"import", "verify"}, {"import", "export"}} {
+		cmd.MarkFlagsMutuallyExclusive(pair[0], pair[1])
+	}
 	return cmd
 }
 
@@ -60,8 +63,8 @@ func pull(ctx context.Context, ui *tui, set *settings, f pullFlags, args []strin
 		return err
 	}
 	switch {
-	case f.importFrom != "" && (len(args) > 0 || f.list || f.verify || f.exportTo != ""):
-		return errors.New("--import takes the model from its file: give no MODEL and no other flag beside it")
+	case f.importFrom != "" && len(args) > 0:
+		return errors.New("--import takes the model's name from its file: give no MODEL beside it")
 	case f.importFrom == "" && len(args) == 0:
 		return errors.New("pull what? give a MODEL, such as smollm2-135m, or --import PATH")
 	case f.exportTo != "" && len(args) > 1:
