@@ -109,20 +109,26 @@ func runCalibrate(cmd *cobra.Command, ui *tui, set *settings, f calibrateFlags, 
 	if f.benign && len(args) == 0 {
 		return errors.New("--benign sets thresholds on clean texts of yours: name a file of them")
 	}
-	own := f.out == "" // the codebook's usual place
-	if own {
+	usual := f.out == ""               // place for the codebook
+	ownState := usual && f.state == "" // one that nobody named may be thrown away
+	if usual {
 		if f.out, err = bookPath(set.values["model"]); err != nil {
 			return fmt.Errorf("where to write to? give -o CODEBOOK: %w", err)
 		}
-		if err := os.MkdirAll(filepath.Dir(f.out), 0o755); err != nil {
-			return err
-		}
+	}
+	if ownState {
+		f.state = f.out + ".state"
 	}
 	files, name, revision, err := modelFiles(cmd, o)
 	if err != nil {
 		return err
 	}
 	defer files.Weights.Close()
+	if usual {
+		if err := os.MkdirAll(filepath.Dir(f.out), 0o755); err != nil {
+			return err
+		}
+	}
 	rows := func() calibrate.Source {
 		if len(args) == 0 {
 			return firstRows(rowsFrom([]string{calibration.Name}, openOwn, f.leaveOut), f.rows)
@@ -135,11 +141,6 @@ func runCalibrate(cmd *cobra.Command, ui *tui, set *settings, f calibrateFlags, 
 	}
 	if f.date == "" {
 		f.date = time.Now().UTC().Format(time.DateOnly)
-	}
-	if own && f.state == "" {
-		f.state = f.out + ".state"
-	} else {
-		own = false // a state that somebody named is not removed for them
 	}
 	ui.say("%d texts through %s\n", total, name)
 	bar := ui.bar("calibrate", total)
@@ -164,7 +165,7 @@ func runCalibrate(cmd *cobra.Command, ui *tui, set *settings, f calibrateFlags, 
 		book, err = calibrate.Recalibrate(ctx, files, base, rows(), opt)
 	} else {
 		book, err = calibrate.Run(ctx, files, rows(), opt)
-		if own && errors.Is(err, calibrate.ErrState) {
+		if ownState && errors.Is(err, calibrate.ErrState) {
 			ui.say("the stopped run in %s was another one; beginning anew\n", f.state)
 			if err := os.RemoveAll(f.state); err != nil {
 				return err
@@ -315,6 +316,7 @@ func survey(rows calibrate.Source, fitOnly []string) (n int, digest string, err 
 			io.WriteString(h, s)
 		}
 	}
+	write(fmt.Sprint(len(fitOnly)))
 	write(fitOnly...)
 	for {
 		row, err := rows()
