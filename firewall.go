@@ -32,6 +32,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/alkimiadev/alknet-firewall/internal/lm"
 	"github.com/alkimiadev/alknet-firewall/internal/reading"
 )
 
@@ -44,6 +45,11 @@ type Options struct {
 	// Codebook is the name of a codebook file. Empty means the one that comes
 	// with the model: embedded, or codebook.safetensors in its directory.
 	Codebook string
+
+	// Arithmetic overrides the arithmetic of the model's matrices, "f32" or "int8".
+	// Empty means the one that the codebook was calibrated with. Others are for
+	// measuring what the arithmetic changes: the codebook's rates do not hold for them.
+	Arithmetic string
 
 	// Policy holds for every channel that Policies does not name.
 	Policy   Policy
@@ -58,7 +64,9 @@ type Options struct {
 	Threads int
 
 	// Concurrency is how many texts are in work at once; more wait for their
-	// turn. 0 means GOMAXPROCS. Each has an arena of its own.
+	// turn. 0 means 4 times GOMAXPROCS. Texts in work share passes over the model,
+	// a part of each in turn, and its one arena; what each holds is its tokens and
+	// evidence, see MaxBytes.
 	Concurrency int
 
 	// LoadWait is how long a text waits for the detector to load: the first one,
@@ -113,11 +121,16 @@ func Open(opt Options) (*Firewall, error) {
 	case opt.Concurrency < 0 || opt.Concurrency > 1<<12:
 		return nil, failuref(ClassConfig, op, "concurrency %d, want 0 to 4096", opt.Concurrency)
 	}
+	if opt.Arithmetic != "" {
+		if _, err := lm.ParseArithmetic(opt.Arithmetic); err != nil {
+			return nil, failure(ClassConfig, op, err)
+		}
+	}
 	if opt.MaxBytes == 0 {
 		opt.MaxBytes = DefaultMaxBytes
 	}
 	if opt.Concurrency == 0 {
-		opt.Concurrency = runtime.GOMAXPROCS(0)
+		opt.Concurrency = 4 * runtime.GOMAXPROCS(0)
 	}
 	f := &Firewall{opt: opt, policies: map[Channel]Policy{}, slots: make(chan *screener, opt.Concurrency)}
 	if err := opt.Policy.withDefaults("").check(); err != nil {
@@ -138,18 +151,18 @@ func Open(opt Options) (*Firewall, error) {
 	}
 	f.engine.state.Stage = LoadIdle
 	f.engine.load = func(ctx context.Context, stage func(LoadStage)) (e *engine, err error) {
-		defer f.trace(ctx, "load")(&err)
+		end := f.trace(ctx, "load")
+		defer func() { end(err) }()
 		return loadEngine(ctx, &f.opt, stage)
 	}
 	return f, nil
 }
 
-func (f *Firewall) trace(ctx context.Context, stage string) func(*error) {
+func (f *Firewall) trace(ctx context.Context, stage string) (end func(error)) {
 	if f.opt.Trace == nil {
-		return func(*error) {}
+		return func(error) {}
 	}
-	end := f.opt.Trace(ctx, stage)
-	return func(err *error) { end(*err) }
+	return f.opt.Trace(ctx, stage)
 }
 
 func (f *Firewall) policy(ch Channel) Policy {
@@ -255,7 +268,8 @@ type Input struct {
 // The empty text is clear.
 func (f *Firewall) Screen(ctx context.Context, in Input) (v Verdict, err error) {
 	begun := time.Now()
-	defer f.trace(ctx, "screen")(&err)
+	end := f.trace(ctx, "screen")
+	defer func() { end(err) }()
 	if err := f.check(&in); err != nil {
 		return f.unscreened(ctx, in, begun, err)
 	}
@@ -302,6 +316,7 @@ func (f *Firewall) acquire(ctx context.Context) (_ *screener, release func(), _ 
 		}
 		if s.release == nil {
 			s.release = func() {
+				s.trim()
 				f.slots <- s
 				f.users.Done()
 			}
@@ -370,8 +385,8 @@ type Result struct {
 }
 
 // ScreenBatch screens many texts and returns their results in order. Short
-// texts share passes over the model, which is faster than screening them one by
-// one; the verdicts are the same. One text's failure is no other's.
+// texts share passes over the model, which is faster than screening them one after
+// another; the verdicts are the same. One text's failure is no other's.
 func (f *Firewall) ScreenBatch(ctx context.Context, ins []Input) []Result {
 	results := make([]Result, len(ins))
 	var wg sync.WaitGroup

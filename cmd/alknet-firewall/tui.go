@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -260,6 +261,34 @@ func (ui *tui) excerpt(text string, s firewall.Span) {
 		to++
 	}
 	fmt.Fprintf(ui.out, "    … %s%s%s …\n", printable(text[from:s.Start]), ui.paint("4;31", printable(text[s.Start:s.End])), printable(text[s.End:to]))
+}
+
+// bench prints a report of the bench command.
+func (ui *tui) bench(threads int, r *benchReport) {
+	fmt.Fprintf(ui.out, "%s, %s, %s, %d threads, loaded in %.0f ms", printable(r.Model), cmp.Or(r.Arithmetic, "arithmetic of the codebook"), r.Kernel, threads, r.LoadMs)
+	if r.PeakRSSMB > 0 {
+		fmt.Fprintf(ui.out, ", %.0f MB resident, %.0f MB at most", r.RSSMB, r.PeakRSSMB)
+	}
+	if r.Peak.F32GOps > 0 {
+		fmt.Fprintf(ui.out, "\nthis machine can do %.0f GFLOP/s in float32 and %.0f GOP/s in int8 with %d threads", r.Peak.F32GOps, r.Peak.Int8GOps, threads)
+	}
+	fmt.Fprint(ui.out, "\n\n")
+	if len(r.Runs) > 0 {
+		fmt.Fprintf(ui.out, "%7s  %6s  %10s  %10s  %10s  %10s  %8s  %7s\n", "tokens", "layers", "ms median", "fastest", "slowest", "tokens/s", "GOP/s", "of peak")
+	}
+	for _, x := range r.Runs {
+		of := "?"
+		if x.PeakShare > 0 {
+			of = fmt.Sprintf("%.0f %%", 100*x.PeakShare)
+		}
+		fmt.Fprintf(ui.out, "%7d  %6d  %10.2f  %10.2f  %10.2f  %10.0f  %8.1f  %7s\n", x.Tokens, x.Layers, x.MsMedian, x.MsMin, x.MsMax, x.TokensPerSec, x.GOps, of)
+	}
+	if len(r.Screens) > 0 {
+		fmt.Fprintf(ui.out, "%7s  %7s  %7s  %10s  %10s  %10s  %10s\n", "tokens", "bytes", "callers", "ms median", "fastest", "slowest", "requests/s")
+	}
+	for _, x := range r.Screens {
+		fmt.Fprintf(ui.out, "%7d  %7d  %7d  %10.2f  %10.2f  %10.2f  %10.0f\n", x.Tokens, x.Bytes, x.Callers, x.MsMedian, x.MsMin, x.MsMax, x.RequestsPerSec)
+	}
 }
 
 // printable replaces what could steer a terminal: control characters, and

@@ -18,34 +18,38 @@
 // [Prefix], on the number of threads, on which taps are read or on how often the
 // [Run] was used. With one implementation of package kernel this holds to the last
 // bit, and tests keep it so. Between implementations (AVX-512 and AVX2 on the one
-// hand, generic Go on the other) states differ by rounding.
+// hand, generic Go on the other) states differ by rounding, in [Int8] too: its
+// products are exact, but norms and attention are not.
 //
 // # Memory
 //
-// Weights: the matrices of the blocks are packed once, bfloat16 ones in two
-// bytes a value and all others in four, and only for the layers that
-// Options.Depth asks for. Embedding rows (and the head, for [Model.Logits]) are
+// Weights: the matrices of the blocks are packed once, in one byte a value for [Int8]; for
+// [F32] bfloat16 ones in two bytes and all others in four; and only for the layers
+// that Options.Depth asks for. Embedding rows (and the head, for [Model.Logits]) are
 // read where they lie in the mapped file, whose other pages are given back after
-// packing. SmolLM2-135M takes 202 MiB so, and 101 MiB at half its depth:
-// [Model.Bytes].
+// packing. SmolLM2-135M takes 107 MB in Int8, 212 MB in F32, and half of that at
+// half its depth: [Model.Bytes].
 //
 // Runs: a Run keeps what its largest batch needed, [Run.Bytes]. For T tokens in
 // sequences of at most L, prefix included, with t taps and n threads it is, in
 // values of four bytes, about
 //
 //	T·(hidden + heads·headDim + 2·kvHeads·headDim + t·hidden)
-//	+ n·(128·(hidden + 2·intermediate) + L·(2·headDim + 64)) + L·headDim
+//	+ n·(128·(hidden + 2·intermediate) + 64·(2·headDim + 384)) + L·headDim
 //
-// so linear in the tokens: attention never holds more than 64 rows of scores a
-// thread. One sequence of 512 tokens through SmolLM2 takes 6 MiB with one tap and
-// one thread.
+// so linear in the tokens: attention never holds more than 64 rows of 256 scores a
+// thread. Keys and values of each sequence are kept in whole panels of 32 tokens,
+// and take half as much where they are bfloat16. One sequence of 512 tokens through
+// SmolLM2 takes 6 MiB with one tap and one thread. Int8 needs intermediate once instead of twice, and 128
+// rows of bytes.
 //
 // # What it will not do
 //
 // It does not tokenise, generate text, train, or fetch anything. It believes
 // neither the configuration nor the checkpoint: sizes are bounded, each tensor's
-// shape is checked, missing and surplus ones are named. It does not look at the
-// values: a NaN in the weights is a NaN in the states.
+// shape is checked, missing and surplus ones are named. F32 does not look at the
+// values: a NaN in the weights is a NaN in the states. Int8 refuses matrices that
+// have one.
 package lm
 
 import (
@@ -55,6 +59,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/alkimiadev/alknet-firewall/internal/kernel"
 	"github.com/alkimiadev/alknet-firewall/internal/safetensors"
@@ -69,6 +74,8 @@ type Options struct {
 	// Threads is the number of goroutines that compute, the caller of Forward
 	// included. 0 is GOMAXPROCS. With 1 everything runs in the caller.
 	Threads int
+	// Arithmetic is how matrices are multiplied; F32 unless set.
+	Arithmetic Arithmetic
 }
 
 // Model is a loaded model: immutable, and safe for concurrent use through any
@@ -76,27 +83,27 @@ type Options struct {
 // must stay open for as long as the model is in use: embeddings are read there.
 type Model struct {
 	config      Config
+	arithmetic  Arithmetic
 	depth       int
 	embed, head matrixView
-	norm        []float32 // final, (hidden)
-	blocks      []block   // depth of them
-	frequencies []float64 // RoPE, (headDim/2)
+	weights     *safetensors.File
+	looked      atomic.Int64 // rows of embed that were read since their pages were given back
+	norm        []float32    // final, (hidden)
+	blocks      []block      // depth of them
+	frequencies []float64    // RoPE, (headDim/2)
+	attention   kernel.Format
 	pool        *pool
 	stop        sync.Once
 }
 
 // block is the weights of one layer. K inputs and N outputs are written (K, N).
 type block struct {
-	attentionNorm []float32      // (hidden)
-	qkv           *kernel.Matrix // (hidden, q+k+v): queries of all heads, then keys, then values
-	qkvBias       []float32      // (q+k+v) or nil
-	o             *kernel.Matrix // (heads*headDim, hidden)
-	oBias         []float32      // (hidden) or nil
-	mlpNorm       []float32      // (hidden)
-	gateUp        *kernel.Matrix // (hidden, 2*intermediate): gate, then up
-	gateUpBias    []float32      // (2*intermediate) or nil
-	down          *kernel.Matrix // (intermediate, hidden)
-	downBias      []float32      // (hidden) or nil
+	attentionNorm []float32 // (hidden)
+	qkv           linear    // (hidden, q+k+v): queries of all heads, then keys, then values
+	o             linear    // (heads*headDim, hidden)
+	mlpNorm       []float32 // (hidden)
+	gateUp        linear    // (hidden, 2*intermediate): gate, then up
+	down          linear    // (intermediate, hidden)
 }
 
 // names are a family's tensor names. Those without .weight are projections, with
@@ -113,6 +120,24 @@ type names struct {
 type matrixView struct {
 	tensor safetensors.Tensor // (rows, dim)
 	dim    int
+}
+
+// A system that maps a file maps the pages around the one that is touched, too, 64 KiB
+// with Linux: rows here and there make all of a large embedding matrix resident. So it is given
+// back from time to time, which costs a page fault for each row that is read again,
+// below 1 % of what a model with such a matrix spends on a token.
+const (
+	releaseBytes = 16 << 20 // smaller ones may stay
+	releaseRows  = 256      // 16 MiB of pages at most
+)
+
+// embedded is told how many rows of the embedding matrix were read.
+func (m *Model) embedded(rows int) {
+	if len(m.embed.tensor.Data) < releaseBytes || m.looked.Add(int64(rows)) < releaseRows {
+		return
+	}
+	m.looked.Store(0)
+	m.weights.Release()
 }
 
 // row writes row i to dst, as float32.
@@ -148,15 +173,21 @@ func Load(config Config, weights *safetensors.File, opt Options) (*Model, error)
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	l := &loader{config: config, names: fam.names, weights: weights}
+	if opt.Arithmetic > Int8 {
+		return nil, fmt.Errorf("lm: %w: %v", ErrConfig, opt.Arithmetic)
+	}
+	l := &loader{config: config, names: fam.names, weights: weights, arithmetic: opt.Arithmetic}
 	if err := l.check(); err != nil {
 		return nil, fmt.Errorf("lm: load: %w", err)
 	}
 
 	m := &Model{
 		config:      config,
+		arithmetic:  opt.Arithmetic,
+		attention:   opt.Arithmetic.attention(),
 		depth:       depth,
 		embed:       matrixView{l.tensor(l.names.embed), config.Hidden},
+		weights:     weights,
 		norm:        l.vector(l.names.norm),
 		blocks:      make([]block, depth),
 		frequencies: config.Rope.frequencies(config.HeadDim),
@@ -166,15 +197,24 @@ func Load(config Config, weights *safetensors.File, opt Options) (*Model, error)
 	if !config.TiedHead {
 		m.head = matrixView{l.tensor(l.names.head), config.Hidden}
 	}
+	errs := make([]error, depth)
 	m.pool.run(&job{finished: make(chan struct{}, 1)}, func(_, i int) {
-		m.blocks[i] = l.block(i)
+		m.blocks[i], errs[i] = l.block(i)
 		weights.Release() // what has been packed need not stay resident
 	}, depth)
+	for _, err := range errs {
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("lm: load: %w", err), m.Close())
+		}
+	}
 	return m, nil
 }
 
 // Config returns the model's configuration.
 func (m *Model) Config() Config { return m.config }
+
+// Arithmetic returns how the model multiplies.
+func (m *Model) Arithmetic() Arithmetic { return m.arithmetic }
 
 // Depth returns the deepest layer that was loaded.
 func (m *Model) Depth() int { return m.depth }
@@ -186,8 +226,8 @@ func (m *Model) Threads() int { return m.pool.size }
 func (m *Model) Bytes() int {
 	n := 4 * len(m.norm)
 	for _, b := range m.blocks {
-		n += b.qkv.Bytes() + b.o.Bytes() + b.gateUp.Bytes() + b.down.Bytes()
-		n += 4 * (len(b.attentionNorm) + len(b.mlpNorm) + len(b.qkvBias) + len(b.oBias) + len(b.gateUpBias) + len(b.downBias))
+		n += b.qkv.bytes() + b.o.bytes() + b.gateUp.bytes() + b.down.bytes()
+		n += 4 * (len(b.attentionNorm) + len(b.mlpNorm))
 	}
 	return n
 }
@@ -202,9 +242,10 @@ func (m *Model) Close() error {
 // loader finds a model's weights in a checkpoint. Its methods beyond check rely
 // on what check has established.
 type loader struct {
-	config  Config
-	names   names
-	weights *safetensors.File
+	config     Config
+	names      names
+	weights    *safetensors.File
+	arithmetic Arithmetic
 }
 
 // check compares the checkpoint with what the configuration asks for: every
@@ -309,8 +350,9 @@ func (l *loader) vector(names ...string) []float32 {
 	return v
 }
 
-// matrix packs projections with the same inputs, one below the other.
-func (l *loader) matrix(projections ...string) *kernel.Matrix {
+// linear packs projections with the same inputs, one below the other, for the
+// arithmetic. gated is for the two halves of a gated MLP.
+func (l *loader) linear(bias, gated bool, projections ...string) (linear, error) {
 	var parts []safetensors.Tensor
 	rows, bf16 := 0, true
 	for _, name := range projections {
@@ -328,8 +370,25 @@ func (l *loader) matrix(projections ...string) *kernel.Matrix {
 			n -= parts[i].Shape[0]
 		}
 	}
-	if bf16 {
-		return kernel.PackBF16(func(n int, dst []uint16) {
+	b := l.bias(bias, projections...)
+	switch {
+	case l.arithmetic == Int8:
+		pack, outputs := kernel.PackInt8, rows
+		if gated {
+			pack, outputs = kernel.PackInt8Gated, rows/2
+		}
+		var last string // the tensor in hand
+		m, err := pack(func(n int, dst []float32) {
+			t, n := part(n)
+			last = t.Name
+			matrixView{t, k}.row(dst, n)
+		}, b, k, outputs)
+		if err != nil {
+			return linear{}, fmt.Errorf("%w: tensor %q: %w", ErrTensor, last, err)
+		}
+		return linear{int8: m}, nil
+	case bf16:
+		return linear{bias: b, f32: kernel.PackBF16(func(n int, dst []uint16) {
 			t, n := part(n)
 			row := safetensors.Tensor{DType: t.DType, Data: t.Data[2*n*k:][:2*k]}
 			bits, err := row.Uint16()
@@ -337,12 +396,12 @@ func (l *loader) matrix(projections ...string) *kernel.Matrix {
 				panic("lm: " + err.Error())
 			}
 			copy(dst, bits)
-		}, k, rows)
+		}, k, rows)}, nil
 	}
-	return kernel.Pack(func(n int, dst []float32) {
+	return linear{bias: b, f32: kernel.Pack(func(n int, dst []float32) {
 		t, n := part(n)
 		matrixView{t, k}.row(dst, n)
-	}, k, rows)
+	}, k, rows)}, nil
 }
 
 // bias returns the biases of projections, nil if the model has none.
@@ -358,20 +417,23 @@ func (l *loader) bias(has bool, projections ...string) []float32 {
 }
 
 // block packs the weights of block i.
-func (l *loader) block(i int) block {
+func (l *loader) block(i int) (b block, err error) {
 	p, n, c := fmt.Sprintf(l.names.block, i), l.names, l.config
-	return block{
-		attentionNorm: l.vector(p + n.attentionNorm),
-		qkv:           l.matrix(p+n.q, p+n.k, p+n.v),
-		qkvBias:       l.bias(c.AttentionBias, p+n.q, p+n.k, p+n.v),
-		o:             l.matrix(p + n.o),
-		oBias:         l.bias(c.AttentionBias, p+n.o),
-		mlpNorm:       l.vector(p + n.mlpNorm),
-		gateUp:        l.matrix(p+n.gate, p+n.up),
-		gateUpBias:    l.bias(c.MLPBias, p+n.gate, p+n.up),
-		down:          l.matrix(p + n.down),
-		downBias:      l.bias(c.MLPBias, p+n.down),
+	pack := func(bias, gated bool, projections ...string) (m linear) {
+		if err == nil {
+			m, err = l.linear(bias, gated, projections...)
+		}
+		return m
 	}
+	b = block{
+		attentionNorm: l.vector(p + n.attentionNorm),
+		qkv:           pack(c.AttentionBias, false, p+n.q, p+n.k, p+n.v),
+		o:             pack(c.AttentionBias, false, p+n.o),
+		mlpNorm:       l.vector(p + n.mlpNorm),
+		gateUp:        pack(c.MLPBias, true, p+n.gate, p+n.up),
+		down:          pack(c.MLPBias, false, p+n.down),
+	}
+	return b, err
 }
 
 // Logits computes the model's next-token scores: the final norm and the head over

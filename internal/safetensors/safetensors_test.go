@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -346,6 +347,52 @@ func TestWriteRefuses(t *testing.T) {
 	}
 	if err := WriteFile(filepath.Join(t.TempDir(), "no", "x.safetensors"), nil, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("WriteFile into nowhere = %v, want %v", err, fs.ErrNotExist)
+	}
+}
+
+// TestWriteFileFunc: data that comes piece by piece gives the same file, and too
+// little or too much of it none.
+func TestWriteFileFunc(t *testing.T) {
+	tensors, meta := sample()
+	var want bytes.Buffer
+	if err := Write(&want, tensors, meta); err != nil {
+		t.Fatal(err)
+	}
+	data := map[string][]byte{}
+	for i := range tensors {
+		data[tensors[i].Name] = tensors[i].Data
+		tensors[i].Data = nil
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "x.safetensors")
+	err := WriteFileFunc(path, tensors, meta, func(w io.Writer, t Tensor) error {
+		for _, b := range data[t.Name] {
+			if _, err := w.Write([]byte{b}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want.Bytes()) {
+		t.Errorf("WriteFileFunc wrote %d bytes (%v), not the %d of Write", len(got), err, want.Len())
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	for _, surplus := range []int{-1, 1} {
+		err := WriteFileFunc(path, tensors, meta, func(w io.Writer, t Tensor) error {
+			_, err := w.Write(make([]byte, max(0, len(data[t.Name])+surplus)))
+			return err
+		})
+		if !errors.Is(err, ErrTensorSize) {
+			t.Errorf("with %+d bytes a tensor: %v, want %v", surplus, err, ErrTensorSize)
+		}
+		if left, _ := os.ReadDir(dir); len(left) != 0 {
+			t.Errorf("with %+d bytes a tensor: left %v behind", surplus, left)
+		}
 	}
 }
 

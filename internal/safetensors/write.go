@@ -24,6 +24,34 @@ import (
 // to a multiple of 8 bytes, so that every tensor is aligned. Write holds the
 // header in memory but not the tensors.
 func Write(w io.Writer, tensors []Tensor, metadata map[string]string) error {
+	if err := checkData(tensors); err != nil {
+		return fmt.Errorf("safetensors: write: %w", err)
+	}
+	return write(w, tensors, metadata, writeData)
+}
+
+func writeData(w io.Writer, t Tensor) error {
+	_, err := w.Write(t.Data)
+	return err
+}
+
+// checkData compares the tensors' data with their shapes.
+func checkData(tensors []Tensor) error {
+	for _, t := range tensors {
+		size, err := byteSize(t.DType, t.Shape)
+		if err != nil {
+			return fmt.Errorf("tensor %q: %w", t.Name, err)
+		}
+		if size != uint64(len(t.Data)) {
+			return fmt.Errorf("tensor %q: %w: %s of shape %v has %d bytes, data has %d",
+				t.Name, ErrTensorSize, t.DType, t.Shape, size, len(t.Data))
+		}
+	}
+	return nil
+}
+
+// write is Write with data written by a function.
+func write(w io.Writer, tensors []Tensor, metadata map[string]string, data func(io.Writer, Tensor) error) error {
 	sorted := slices.Clone(tensors)
 	slices.SortFunc(sorted, func(a, b Tensor) int {
 		return cmp.Or(cmp.Compare(b.DType.Bits(), a.DType.Bits()), strings.Compare(a.Name, b.Name))
@@ -32,20 +60,36 @@ func Write(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 	if err != nil {
 		return fmt.Errorf("safetensors: write: %w", err)
 	}
-	write := func(b []byte) {
-		if err == nil {
-			_, err = w.Write(b)
-		}
+	if _, err = w.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(header)))); err == nil {
+		_, err = w.Write(header)
 	}
-	write(binary.LittleEndian.AppendUint64(nil, uint64(len(header))))
-	write(header)
-	for _, t := range sorted {
-		write(t.Data)
+	for i := 0; i < len(sorted) && err == nil; i++ {
+		t := sorted[i]
+		size, _ := byteSize(t.DType, t.Shape) // header has seen it
+		n := &counter{w: w}
+		if err = data(n, t); err == nil && n.bytes != size {
+			err = fmt.Errorf("%w: %s of shape %v has %d bytes, %d were written", ErrTensorSize, t.DType, t.Shape, size, n.bytes)
+		}
+		if err != nil {
+			err = fmt.Errorf("tensor %q: %w", t.Name, err)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("safetensors: write: %w", err)
 	}
 	return nil
+}
+
+// counter counts what goes through it.
+type counter struct {
+	w     io.Writer
+	bytes uint64
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	c.bytes += uint64(n)
+	return n, err
 }
 
 // header returns the padded JSON of the tensors in their order.
@@ -82,10 +126,6 @@ func header(tensors []Tensor, metadata map[string]string) ([]byte, error) {
 		size, err := byteSize(t.DType, t.Shape)
 		if err != nil {
 			return nil, fmt.Errorf("tensor %q: %w", t.Name, err)
-		}
-		if size != uint64(len(t.Data)) {
-			return nil, fmt.Errorf("tensor %q: %w: %s of shape %v has %d bytes, data has %d",
-				t.Name, ErrTensorSize, t.DType, t.Shape, size, len(t.Data))
 		}
 		b.WriteString(sep)
 		sep = ","
@@ -124,7 +164,17 @@ func quote(s string) []byte {
 // WriteFile writes a file that appears at path whole or not at all: it is
 // written beside it, synced and renamed. A file that was there is replaced, and
 // whoever has it mapped keeps the old one.
-func WriteFile(path string, tensors []Tensor, metadata map[string]string) (err error) {
+func WriteFile(path string, tensors []Tensor, metadata map[string]string) error {
+	if err := checkData(tensors); err != nil {
+		return fmt.Errorf("safetensors: write %q: %w", path, err)
+	}
+	return WriteFileFunc(path, tensors, metadata, writeData)
+}
+
+// WriteFileFunc is WriteFile for tensors that need not be in memory together: the
+// Data of tensors is not looked at; data is called once for each, in the order of
+// the file, and writes exactly its bytes.
+func WriteFileFunc(path string, tensors []Tensor, metadata map[string]string, data func(w io.Writer, t Tensor) error) (err error) {
 	dir, base := filepath.Split(path)
 	if dir == "" {
 		dir = "."
@@ -139,7 +189,7 @@ func WriteFile(path string, tensors []Tensor, metadata map[string]string) (err e
 		}
 	}()
 	buf := bufio.NewWriterSize(tmp, 1<<20) // 1 MiB: many tensors are small
-	err = Write(buf, tensors, metadata)
+	err = write(buf, tensors, metadata, data)
 	if err == nil {
 		err = buf.Flush()
 	}

@@ -2,6 +2,9 @@
 //
 //	go run . matrix > ../matrix_amd64.s
 //	go run . vector > ../vector_amd64.s
+//	go run . attention > ../attention_amd64.s
+//	go run . int8 > ../int8_amd64.s
+//	go run . peak > ../peak_amd64.s
 //
 // It has a module of its own so that avo never reaches the users of the
 // firewall. A test of package kernel runs it and compares.
@@ -16,7 +19,7 @@ import (
 
 func main() {
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: asm matrix|vector")
+		fmt.Fprintln(os.Stderr, "usage: asm matrix|vector|attention|int8|peak")
 		os.Exit(2)
 	}
 	file := os.Args[1]
@@ -28,6 +31,12 @@ func main() {
 		matrix()
 	case "vector":
 		vector()
+	case "attention":
+		attention()
+	case "int8":
+		int8Products()
+	case "peak":
+		peak()
 	default:
 		fmt.Fprintf(os.Stderr, "asm: unknown file %q\n", file)
 		os.Exit(2)
