@@ -49,7 +49,7 @@ func TestCalibrateStopped(t *testing.T) {
 		return root.ExecuteContext(ctx)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	if err := calibrate(ctx, &stopper{word: "calibrate: 64 of", stop: cancel}, "2"); !errors.Is(err, context.Canceled) {
+	if err := calibrate(ctx, &stopper{word: "calibrate: 64 of", stop: cancel}, "1"); !errors.Is(err, context.Canceled) {
 		t.Fatalf("a stopped run: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(book+".state", "state.json")); err != nil {
@@ -58,10 +58,10 @@ func TestCalibrateStopped(t *testing.T) {
 	var errs bytes.Buffer
 	again, cancel := context.WithCancel(context.Background())
 	other := &stopper{word: "calibrate: 32 of", stop: cancel}
-	if err := calibrate(again, other, "3"); !strings.Contains(other.String(), "beginning anew") {
+	if err := calibrate(again, other, "2"); !strings.Contains(other.String(), "beginning anew") {
 		t.Errorf("on other rows the state was taken up (%v): %s", err, other)
 	}
-	if err := calibrate(context.Background(), &errs, "3"); err != nil || strings.Contains(errs.String(), "anew") {
+	if err := calibrate(context.Background(), &errs, "2"); err != nil || strings.Contains(errs.String(), "anew") {
 		t.Errorf("the same command again: %v: %s", err, &errs)
 	}
 	if _, err := os.Stat(book); err != nil {
