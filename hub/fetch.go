@@ -164,12 +164,19 @@ func (r *repo) obtain(ctx context.Context, ref Ref, w want, t *tracker, fill fun
 		r.c.warn(l.why)
 	}
 
+	idle := func() { // nobody needs a partial file of what is there
+		if l.held {
+			r.root.RemoveAll(filepath.FromSlash(blob + partialExt))
+		}
+	}
+
 	// Somebody may have been faster, or another revision has the same file.
 	a := r.audit(false)
 	a.looking = func(string) { t.phase(PhaseVerify, w.path) }
 	defer func() { r.addStamps(ctx, a.fresh) }()
 	if _, err := a.file(ctx, ref.Commit, w); err == nil {
 		t.found(w.size)
+		idle()
 		return nil
 	} else if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -178,6 +185,7 @@ func (r *repo) obtain(ctx context.Context, ref Ref, w want, t *tracker, fill fun
 		if fi.Mode().IsRegular() {
 			if _, err = a.check(ctx, blob, fi, w); err == nil {
 				t.found(w.size)
+				idle()
 				return r.link(ctx, ref.Commit, w.path, w.blob, false)
 			}
 			if ctx.Err() != nil {

@@ -780,6 +780,14 @@ func TestApprove(t *testing.T) {
 	if p, err := w.client().Plan(context.Background(), "acme/m"); err != nil || p.Missing != 0 || p.Bytes != want {
 		t.Errorf("Plan afterwards: %+v, %v", p, err)
 	}
+	// A damaged file is not fetched without approval either.
+	b := slices.Clone(w.files["model.safetensors"])
+	b[0]++
+	os.WriteFile(w.blob("model.safetensors"), b, 0o666)
+	w.opt.Approve = func(_ context.Context, p Plan) error { asked = p; return no }
+	if _, err := w.client().Pull(context.Background(), "acme/m"); !errors.Is(err, no) || asked.Missing != 5000 {
+		t.Errorf("damaged: %v, %d bytes, want the refusal and 5000", err, asked.Missing)
+	}
 }
 
 // TestShards: a checkpoint in several files; an index that names what is not
