@@ -69,7 +69,7 @@ func (r *repo) openPartial(ctx context.Context, w want, locked bool, report func
 		if report != nil {
 			report(int64(n))
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return p, nil
 		}
 		if err != nil {

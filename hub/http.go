@@ -184,7 +184,7 @@ func (w *watched) Read(b []byte) (int, error) {
 	t := time.AfterFunc(w.idle, func() { w.cancel(errStalled) })
 	n, err := w.ReadCloser.Read(b)
 	t.Stop()
-	if err != nil && err != io.EOF && errors.Is(context.Cause(w.ctx), errStalled) {
+	if err != nil && !errors.Is(err, io.EOF) && errors.Is(context.Cause(w.ctx), errStalled) {
 		err = fmt.Errorf("%w for %v", errStalled, w.idle)
 	}
 	return n, err
