@@ -35,6 +35,7 @@ const (
 	maxState   = 64 << 20 // bytes of trees/*.json and verified.json: far above any listing, 10⁵ files have 20 MB
 	maxIndex   = 64 << 20 // bytes of model.safetensors.index.json
 	maxEntries = 100_000  // files of a repository
+	maxSize    = 8 << 40  // bytes of a file: more than any disk, and maxEntries of them still add up in an int64
 	stateWait  = 10 * time.Second
 )
 
@@ -259,6 +260,10 @@ func (r *repo) readRef(revision string) string {
 	if err != nil {
 		return ""
 	}
+	return parseRef(b)
+}
+
+func parseRef(b []byte) string {
 	if s := strings.TrimSpace(string(b)); isCommit(s) {
 		return s
 	}
@@ -305,6 +310,8 @@ func (l listed) check(name string) error {
 		return fmt.Errorf("%s: no sha256", name)
 	case l.Size < 0 || l.LFSSize < 0:
 		return fmt.Errorf("%s: negative size", name)
+	case l.Size > maxSize:
+		return fmt.Errorf("%s: %d bytes, limit %d", name, l.Size, int64(maxSize))
 	case l.LFSSHA256 != "" && l.LFSSize != l.Size:
 		return fmt.Errorf("%s: two sizes, %d and %d", name, l.Size, l.LFSSize)
 	}

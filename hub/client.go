@@ -185,7 +185,7 @@ func (c *Client) Plan(ctx context.Context, name string) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	return c.plan(ref, wants), nil
+	return c.plan(ctx, ref, wants), nil
 }
 
 // list asks the Hub for a commit's files and picks those that are wanted.
@@ -201,27 +201,34 @@ func (c *Client) list(ctx context.Context, ref Ref) (listing, []want, error) {
 	return l, wants, nil
 }
 
-// plan looks at sizes only: what is there but damaged counts as there.
-func (c *Client) plan(ref Ref, wants []want) Plan {
+// plan finds out what is there and right. What is not counts as missing, but for
+// the bytes of a partial file.
+func (c *Client) plan(ctx context.Context, ref Ref, wants []want) Plan {
 	p := Plan{Ref: ref}
-	r, err := c.openRepo(ref.Repo, false)
-	if err == nil {
+	missing := func(w want) int64 { return w.size }
+	if r, err := c.openRepo(ref.Repo, false); err == nil {
 		defer r.close()
+		a := r.audit(false)
+		missing = func(w want) int64 {
+			if _, err := a.file(ctx, ref.Commit, w); err == nil {
+				return 0
+			}
+			blob := "blobs/" + w.blob
+			if fi, err := r.root.Lstat(filepath.FromSlash(blob)); err == nil && fi.Mode().IsRegular() {
+				if _, err := a.check(ctx, blob, fi, w); err == nil {
+					return 0
+				}
+			}
+			if fi, err := r.root.Lstat(filepath.FromSlash(blob + partialExt)); err == nil && fi.Mode().IsRegular() && fi.Size() <= w.size {
+				return w.size - fi.Size()
+			}
+			return w.size
+		}
 	}
 	for _, w := range wants {
 		p.Files = append(p.Files, File{Path: w.path, Size: w.size, SHA256: w.sha256, Git: w.git})
 		p.Bytes += w.size
-		missing := w.size
-		if err == nil {
-			if at, err := r.locate(ref.Commit, w.path); err == nil && at.info.Size() == w.size {
-				missing = 0
-			} else if fi, err := r.root.Lstat(filepath.FromSlash("blobs/" + w.blob)); err == nil && fi.Mode().IsRegular() && fi.Size() == w.size {
-				missing = 0
-			} else if fi, err := r.root.Lstat(filepath.FromSlash("blobs/" + w.blob + partialExt)); err == nil && fi.Mode().IsRegular() && fi.Size() <= w.size {
-				missing -= fi.Size()
-			}
-		}
-		p.Missing += missing
+		p.Missing += missing(w)
 	}
 	return p
 }
@@ -299,7 +306,7 @@ func (c *Client) pull(ctx context.Context, ref Ref, t *tracker) (Snapshot, error
 	if err != nil {
 		return Snapshot{}, err
 	}
-	p := c.plan(ref, wants)
+	p := c.plan(ctx, ref, wants)
 	if c.opt.Approve != nil && p.Missing > 0 {
 		if err := c.opt.Approve(ctx, p); err != nil {
 			return Snapshot{}, err
@@ -617,7 +624,8 @@ func (r *repo) remove(ctx context.Context, commit string, rest []string) error {
 			}
 		}
 		r.root.Close()
-		return os.Remove(r.root.Name()) // fails if there is something of somebody else's; then it stays
+		os.Remove(r.root.Name()) // fails if there is something of somebody else's; then it stays
+		return nil
 	}
 	keep := map[string]bool{}
 	for _, other := range rest {

@@ -80,7 +80,10 @@ var trials = []trial{
 	}},
 	{"a web page with status 200 from the CDN", "fails", "**ok, 54 bytes of HTML as the model**", func(w *world) string {
 		w.hub.Fault(hubtest.Fault{Where: "cdn", Kind: "html"})
-		return w.try() + w.tries("cdn")
+		a := w.try() + w.tries("cdn")
+		w.forget()
+		w.hub.Fault(hubtest.Fault{Where: "cdn", Kind: "drop", After: 1_000_001, Times: 1}, hubtest.Fault{Where: "cdn", Kind: "html", Times: 1})
+		return a + "; once, after a drop: " + w.try() + w.resumed()
 	}},
 	{"captive portal: everything is a web page", "fails, **also when all is cached**", "", func(w *world) string {
 		w.hub.Fault(hubtest.Fault{Where: "any", Kind: "html"})

@@ -69,7 +69,7 @@ func (r *repo) openPartial(ctx context.Context, w want, locked bool, report func
 		if report != nil {
 			report(int64(n))
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return p, nil
 		}
 		if err != nil {
@@ -122,12 +122,12 @@ func (p *partial) finish() error {
 	return nil
 }
 
-// close leaves the file as it is, to be continued; one that nobody could
-// continue goes.
+// close leaves the file as it is, to be continued; one that is empty, or that
+// nobody could continue, goes.
 func (p *partial) close(resumable bool) {
 	if p.f != nil {
 		p.f.Close()
-		if !resumable {
+		if !resumable || p.n == 0 {
 			p.r.root.Remove(p.name)
 		}
 	}
@@ -164,12 +164,19 @@ func (r *repo) obtain(ctx context.Context, ref Ref, w want, t *tracker, fill fun
 		r.c.warn(l.why)
 	}
 
+	idle := func() { // nobody needs a partial file of what is there
+		if l.held {
+			r.root.RemoveAll(filepath.FromSlash(blob + partialExt))
+		}
+	}
+
 	// Somebody may have been faster, or another revision has the same file.
 	a := r.audit(false)
 	a.looking = func(string) { t.phase(PhaseVerify, w.path) }
 	defer func() { r.addStamps(ctx, a.fresh) }()
 	if _, err := a.file(ctx, ref.Commit, w); err == nil {
 		t.found(w.size)
+		idle()
 		return nil
 	} else if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -178,6 +185,7 @@ func (r *repo) obtain(ctx context.Context, ref Ref, w want, t *tracker, fill fun
 		if fi.Mode().IsRegular() {
 			if _, err = a.check(ctx, blob, fi, w); err == nil {
 				t.found(w.size)
+				idle()
 				return r.link(ctx, ref.Commit, w.path, w.blob, false)
 			}
 			if ctx.Err() != nil {
@@ -221,8 +229,8 @@ func (r *repo) obtain(ctx context.Context, ref Ref, w want, t *tracker, fill fun
 	return nil
 }
 
-// receive asks the Hub for a file until the partial is complete and right. Content that turns
-// out wrong is fetched again from its first byte, once.
+// receive asks the Hub for a file until the partial is complete and right.
+// Content that turns out wrong is fetched again from its first byte, once.
 func (r *repo) receive(ctx context.Context, ref Ref, p *partial, t *tracker) error {
 	wrong := 0
 	pat := r.c.patience()
@@ -289,19 +297,7 @@ func (r *repo) attempt(ctx context.Context, ref Ref, p *partial, t *tracker, dro
 		return err
 	}
 	switch a.StatusCode {
-	case http.StatusOK:
-		if p.n > 0 { // the range was ignored
-			if err := drop(); err != nil {
-				return err
-			}
-		}
-	case http.StatusPartialContent:
-		if !isRest(a.Header.Get("Content-Range"), p.n, p.w.size) {
-			if err := drop(); err != nil {
-				return err
-			}
-			return retryable(fmt.Errorf("%w: %s sends another part of the file than was asked for", ErrNotHub, host))
-		}
+	case http.StatusOK, http.StatusPartialContent:
 	case http.StatusRequestedRangeNotSatisfiable:
 		err := drop()
 		if err == nil {
@@ -311,15 +307,31 @@ func (r *repo) attempt(ctx context.Context, ref Ref, p *partial, t *tracker, dro
 	default:
 		return r.c.refusal(a, ref)
 	}
+	// What is no answer to the question must not cost what is there already.
 	if e := a.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		return fmt.Errorf("%w: %s sends a compressed answer that nobody asked for", ErrNotHub, host)
 	}
 	if isHTML(a.Response) && !strings.Contains(p.w.path, ".htm") {
 		return retryable(fmt.Errorf("%w: %s sends a web page (text/html) instead of the file", ErrNotHub, host))
 	}
-	rest := p.w.size - p.n
+	whole := a.StatusCode == http.StatusOK // the range, if there was one, is ignored
+	rest := p.w.size
+	if !whole {
+		rest -= p.n
+	}
 	if n := a.ContentLength; n >= 0 && n != rest {
 		return retryable(fmt.Errorf("%w: %s sends %d bytes, want %d", ErrNotHub, host, n, rest))
+	}
+	if whole && p.n > 0 {
+		if err := drop(); err != nil {
+			return err
+		}
+	}
+	if !whole && !isRest(a.Header.Get("Content-Range"), p.n, p.w.size) {
+		if err := drop(); err != nil {
+			return err
+		}
+		return retryable(fmt.Errorf("%w: %s sends another part of the file than was asked for", ErrNotHub, host))
 	}
 	buf := make([]byte, chunk)
 	for {

@@ -135,7 +135,7 @@ func (c *Client) get(ctx context.Context, u *url.URL, from int64) (*answer, erro
 		}
 		if err != nil {
 			cancel(nil)
-			return nil, fmt.Errorf("%s: %w", where(u), err)
+			return nil, fmt.Errorf("%s: %w", c.where(u), err)
 		}
 		u = next
 	}
@@ -160,12 +160,14 @@ func redirect(from *url.URL, location string) (*url.URL, error) {
 	return to, nil
 }
 
-// where names an address without its query, which may be a signature.
-func where(u *url.URL) string {
-	if u.RawQuery != "" || len(u.Path) > maxMessage { // behind a redirect: the host says enough
-		return u.Scheme + "://" + u.Host
+// where names an address: of one that is not the Hub's own only the host,
+// because path and query may be a signature.
+func (c *Client) where(u *url.URL) string {
+	s := u.Scheme + "://" + u.Host
+	if sameOrigin(u, c.endpoint) && len(u.Path) <= maxMessage {
+		s += u.EscapedPath()
 	}
-	return u.Scheme + "://" + u.Host + u.EscapedPath()
+	return s
 }
 
 // A watched body ends when no byte came for so long.
@@ -182,7 +184,7 @@ func (w *watched) Read(b []byte) (int, error) {
 	t := time.AfterFunc(w.idle, func() { w.cancel(errStalled) })
 	n, err := w.ReadCloser.Read(b)
 	t.Stop()
-	if err != nil && err != io.EOF && errors.Is(context.Cause(w.ctx), errStalled) {
+	if err != nil && !errors.Is(err, io.EOF) && errors.Is(context.Cause(w.ctx), errStalled) {
 		err = fmt.Errorf("%w for %v", errStalled, w.idle)
 	}
 	return n, err
@@ -206,7 +208,7 @@ func (c *Client) netError(ctx context.Context, u *url.URL, err error) error {
 		err = fmt.Errorf("%w (is this machine's clock right? It says %s)", err, time.Now().UTC().Format(time.DateTime))
 	}
 	final := isFinal(err)
-	err = fmt.Errorf("%w: %s%s: %w", ErrUnavailable, where(u), proxied, c.redact(err))
+	err = fmt.Errorf("%w: %s%s: %w", ErrUnavailable, c.where(u), proxied, c.redact(err))
 	if final {
 		return err
 	}
@@ -310,8 +312,11 @@ func (c *Client) refusal(a *answer, ref Ref) error {
 
 // words returns what the server says, if it is a short text.
 func (c *Client) words(a *answer) string {
+	if !a.fromHub {
+		return ""
+	}
 	s := a.Header.Get("X-Error-Message")
-	if s == "" && a.fromHub && !isHTML(a.Response) {
+	if s == "" && !isHTML(a.Response) {
 		b, _ := io.ReadAll(io.LimitReader(a.Body, 4<<10))
 		var j struct {
 			Error string `json:"error"`
@@ -426,7 +431,7 @@ func (c *Client) json(ctx context.Context, u *url.URL, ref Ref, v any) (http.Hea
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, retryable(fmt.Errorf("%w: %s: %w", ErrUnavailable, where(u), err))
+		return nil, retryable(fmt.Errorf("%w: %s: %w", ErrUnavailable, c.where(u), err))
 	}
 	if len(b) > maxPage {
 		return nil, fmt.Errorf("%w: %s sends more than %d bytes", ErrNotHub, a.Request.URL.Host, maxPage)

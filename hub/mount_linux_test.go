@@ -7,12 +7,23 @@ import (
 	"syscall"
 )
 
-// readOnly makes the cache read-only until the function it returns is called;
-// nil if that cannot be done here: root needs a mount, others a mode.
+// readOnly makes the cache read-only until the function it returns is called: for
+// root, whom modes do not bind, by a mount; nil if that cannot be done here.
 func (w *world) readOnly() func() {
 	w.t.Helper()
 	if os.Geteuid() != 0 {
-		return nil
+		chmod := func(mode os.FileMode) {
+			filepath.WalkDir(w.cache, func(p string, d os.DirEntry, err error) error {
+				if err == nil && d.IsDir() {
+					os.Chmod(p, mode)
+				}
+				return err
+			})
+		}
+		chmod(0o555)
+		undo := func() { chmod(0o777) }
+		w.t.Cleanup(undo)
+		return undo
 	}
 	if err := syscall.Mount(w.cache, w.cache, "", syscall.MS_BIND, ""); err != nil {
 		w.t.Logf("bind mount: %v", err)

@@ -88,18 +88,11 @@ func isPortable(p string) bool {
 		case "CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$":
 			return false
 		}
-		if rest, ok := cutDevice(base); ok && strings.Contains("0123456789¹²³", rest) && utf8.RuneCountInString(rest) == 1 {
+		if n := strings.TrimPrefix(strings.TrimPrefix(base, "COM"), "LPT"); n != base && utf8.RuneCountInString(n) == 1 && strings.ContainsAny(n, "0123456789¹²³") {
 			return false
 		}
 	}
 	return true
-}
-
-func cutDevice(s string) (string, bool) {
-	if r, ok := strings.CutPrefix(s, "COM"); ok {
-		return r, true
-	}
-	return strings.CutPrefix(s, "LPT")
 }
 
 // isRevision tells whether s can name a branch or tag, in git's rules and as a

@@ -122,8 +122,8 @@ func TestUselessLocks(t *testing.T) {
 const kills = 10
 
 // TestKill kills a pulling process at random moments until one comes through:
-// what is left then is what one undisturbed pull leaves, and little was sent
-// twice.
+// each goes on at the very byte that the one before it wrote last, and what is
+// left in the end is what one undisturbed pull leaves.
 func TestKill(t *testing.T) {
 	n := kills
 	if v := os.Getenv("HUB_TEST_KILLS"); v != "" {
@@ -136,13 +136,20 @@ func TestKill(t *testing.T) {
 	w := worldWith(t, size)
 	w.pull("acme/m")
 	clean := tree(t, w.cache)
-	killed, rounds := 0, 0
+	partial := filepath.Join(w.cache, "models--acme--m", "blobs", sha2(w.files["model.safetensors"])+partialExt)
+	killed, midway, rounds := 0, 0, 0
 	var worst int64
 	for killed < n {
 		w.forget()
 		rounds++
 		inRound := 0
 		for {
+			var has int64
+			if fi, err := os.Stat(partial); err == nil {
+				has = fi.Size()
+				midway++
+			}
+			before := len(w.hub.Log())
 			w.hub.Fault(hubtest.Fault{Where: "cdn", Kind: "stall", After: rand.Int64N(size), Pause: 100 * time.Millisecond, Times: 1})
 			cmd := w.child("acme/m")
 			var out bytes.Buffer
@@ -150,9 +157,18 @@ func TestKill(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			timer := time.AfterFunc(time.Duration(rand.IntN(250))*time.Millisecond, func() { cmd.Process.Kill() })
+			// Later and later, so that it ends on a busy machine too.
+			timer := time.AfterFunc(time.Duration(rand.IntN(250+25*inRound))*time.Millisecond, func() { cmd.Process.Kill() })
 			err := cmd.Wait()
 			timer.Stop()
+			for _, r := range w.hub.Log()[before:] {
+				if want := fmt.Sprintf("bytes=%d-", has); r.Srv == "cdn" {
+					if has > 0 && r.Range != want {
+						t.Errorf("went on with range %q, want %q", r.Range, want)
+					}
+					break
+				}
+			}
 			if k := w.partials(); k > len(detector) { // one of each file at most
 				t.Errorf("%d partial files after a kill", k)
 			}
@@ -178,10 +194,7 @@ func TestKill(t *testing.T) {
 		}
 		got := tree(t, w.cache)
 		for name := range clean {
-			if strings.HasSuffix(name, "verified.json") {
-				continue
-			}
-			if got[name] != clean[name] {
+			if got[name] != clean[name] && !strings.HasSuffix(name, "verified.json") {
 				t.Errorf("after kills %s is %q, want %q", name, got[name], clean[name])
 			}
 		}
@@ -191,10 +204,7 @@ func TestKill(t *testing.T) {
 			}
 		}
 	}
-	if worst > 1<<20 {
-		t.Errorf("up to %d bytes a kill were sent again", worst)
-	}
-	t.Logf("%d kills in %d pulls; at most %d bytes a kill were sent again", killed, rounds, worst)
+	t.Logf("%d kills in %d pulls, %d of them with part of the weights there; at most %d bytes a kill were lost in sockets", killed, rounds, midway, worst)
 }
 
 // TestKilledSteps: a cache as it is after a crash between any two steps of a

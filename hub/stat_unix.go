@@ -47,7 +47,7 @@ func free(dir string) (bytes, files int64) {
 	if st.Files > 0 {
 		files = int64(st.Ffree)
 	}
-	return int64(st.Bavail) * int64(st.Bsize), files
+	return int64(st.Bavail) * int64(st.Bsize), files //nolint:unconvert // not an int64 on Darwin
 }
 
 // noSpace tells whether a file system or a quota is full.

@@ -223,7 +223,7 @@ func (c *Client) decodeExport(b []byte) (export, Ref, []want, error) {
 			return fail("a file's name cannot be written on every system")
 		case seen[strings.ToLower(f.Path)]:
 			return fail("%s: listed twice", f.Path)
-		case f.Size < 0 || !isHex(f.SHA256, 64) || !isBlob(f.Blob) || (len(f.Blob) == 64 && f.Blob != f.SHA256):
+		case f.Size < 0 || f.Size > maxSize || !isHex(f.SHA256, 64) || !isBlob(f.Blob) || (len(f.Blob) == 64 && f.Blob != f.SHA256):
 			return fail("%s: sizes or hashes are none", f.Path)
 		}
 		seen[strings.ToLower(f.Path)] = true
@@ -322,7 +322,7 @@ func (c *Client) take(ctx context.Context, list []byte, next func([]want) (strin
 	if err != nil {
 		return Snapshot{}, err
 	}
-	p := c.plan(ref, wants)
+	p := c.plan(ctx, ref, wants)
 	if err := c.room(p.Missing, len(wants)); err != nil {
 		return Snapshot{}, err
 	}

@@ -137,7 +137,7 @@ func (r *repo) hashFile(ctx context.Context, name string, w want, report func(n 
 		if report != nil && n > 0 {
 			report(int64(n))
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -397,14 +397,6 @@ func (w want) agrees(f listed) error {
 		s.Git = f.BlobID
 	}
 	return w.check(s)
-}
-
-// total returns the sum of sizes.
-func total(files []File) (n int64) {
-	for _, f := range files {
-		n += f.Size
-	}
-	return n
 }
 
 // dir returns a snapshot's directory.

@@ -2,8 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"math"
+	"os"
+	"path/filepath"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/alkimiadev/alknet-firewall/detector"
@@ -105,5 +110,69 @@ func TestReferenceCatches(t *testing.T) {
 		if worst < maxLogProbError {
 			t.Errorf("%s: differs by %.2g only, which passes", name, worst)
 		}
+	}
+}
+
+// TestGoldensAreTheFiles: the figures in the source are those of the files that they
+// were taken from, and the tokenizer that they belong to gives the ids.
+func TestGoldensAreTheFiles(t *testing.T) {
+	read := func(name string, v any) []byte {
+		data, err := os.ReadFile(filepath.Join("../../../shared/models/smollm2", name))
+		if err != nil {
+			t.Skipf("the reference files are not here: %v", err)
+		}
+		if v != nil {
+			if err := json.Unmarshal(data, v); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		return data
+	}
+	var base struct {
+		Prompts []struct {
+			IDs  []int32      `json:"token_ids"`
+			Top5 [][2]float64 `json:"top5"`
+		}
+	}
+	read("smollm2-135m-base.llamacpp-f32.json", &base)
+	var want []promptScores
+	for _, p := range base.Prompts {
+		s := promptScores{ids: p.IDs}
+		for _, x := range p.Top5 {
+			s.scores = append(s.scores, tokenScore{int32(x[0]), x[1]})
+		}
+		want = append(want, s)
+	}
+	if !reflect.DeepEqual(smolLogProbs, want) {
+		t.Errorf("smolLogProbs = %v, want %v", smolLogProbs, want)
+	}
+
+	var instruct struct {
+		Prompts []struct {
+			IDs     []int32   `json:"input_ids"`
+			Indices []int32   `json:"last_logits_top10_indices"`
+			Values  []float64 `json:"last_logits_top10_values"`
+		}
+	}
+	read("goldens.smollm2-135m-instruct.reference.json", &instruct)
+	if len(instruct.Prompts) != len(smolLogits) {
+		t.Fatalf("%d prompts, want %d", len(smolLogits), len(instruct.Prompts))
+	}
+	for i, p := range instruct.Prompts {
+		got := smolLogits[i]
+		if !slices.Equal(got.ids, p.IDs) {
+			t.Errorf("prompt %d: ids %v, want %v", i, got.ids, p.IDs)
+		}
+		for k, s := range got.scores {
+			if s.id != p.Indices[k] || math.Abs(s.score-p.Values[k]) > 1e-6 {
+				t.Errorf("prompt %d: %v, want %d %v", i, s, p.Indices[k], p.Values[k])
+			}
+		}
+	}
+
+	d := &diagnosis{}
+	d.checkTokenizer(&patient{tokenizer: read("tokenizer.json", nil)})
+	if d.Checks[0].Result != checkOK || !strings.Contains(d.Checks[0].Detail, "ids of 10 texts") {
+		t.Errorf("SmolLM2's tokenizer: %+v", d.Checks[0])
 	}
 }

@@ -147,13 +147,13 @@ func (ui *tui) models(list modelList, asJSON bool) error {
 		state := m.State
 		switch {
 		case m.State == "complete" && m.Codebook == "":
-			state = "complete, no codebook: alknet-firewall calibrate --model " + m.Name
+			state = "complete, no codebook: alknet-firewall calibrate --model " + printable(m.Name)
 		case m.State == "complete":
 			state = "complete, calibrated"
 		case m.State == "incomplete":
 			state = fmt.Sprintf("incomplete, %d files missing", len(m.Missing))
 		case m.State == "absent":
-			state = "not in the cache: alknet-firewall pull " + m.Name
+			state = "not in the cache: alknet-firewall pull " + printable(m.Name)
 		}
 		revision := m.Revision
 		if len(revision) == 40 {

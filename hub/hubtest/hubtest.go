@@ -298,7 +298,7 @@ func virtualBlock() []byte {
 
 var vblock = virtualBlock()
 
-type virtualReader struct{ size, off int64 }
+type virtualReader struct{ size int64 }
 
 func (v *virtualReader) ReadAt(p []byte, off int64) (int, error) {
 	n := 0
@@ -540,7 +540,8 @@ func (h *Server) body(w *rec, r *http.Request, f *fileInfo, flt *Fault) {
 	size, start, end, status := f.size, int64(0), f.size, 200
 	hd.Set("Accept-Ranges", "bytes")
 	if rg := r.Header.Get("Range"); rg != "" && kind != "norange" {
-		var s, e int64 = 0, size - 1
+		var s int64
+		e := size - 1
 		spec := strings.TrimPrefix(rg, "bytes=")
 		a, b, _ := strings.Cut(spec, "-")
 		if a == "" {
@@ -605,9 +606,10 @@ func (h *Server) body(w *rec, r *http.Request, f *fileInfo, flt *Fault) {
 		if kind == "drop" || kind == "rst" || kind == "stall" {
 			if sent >= flt.After {
 				w.Flush()
-				if kind == "stall" {
+				switch kind {
+				case "stall":
 					time.Sleep(flt.Pause)
-				} else if kind == "rst" {
+				case "rst":
 					time.Sleep(50 * time.Millisecond) // a reset throws away what the other side has not read yet
 					if c, _, err := w.Hijack(); err == nil {
 						if t, ok := c.(*net.TCPConn); ok {
@@ -616,7 +618,7 @@ func (h *Server) body(w *rec, r *http.Request, f *fileInfo, flt *Fault) {
 						c.Close()
 						return
 					}
-				} else {
+				default:
 					time.Sleep(50 * time.Millisecond)
 				}
 				panic(http.ErrAbortHandler)
