@@ -114,7 +114,7 @@ func (r *repo) open(name string) (*os.File, fs.FileInfo, error) {
 	if !before.Mode().IsRegular() {
 		return nil, nil, fmt.Errorf("%s: not a regular file", name)
 	}
-	f, err := r.root.OpenFile(name, os.O_RDONLY|nonblock, 0)
+	f, err := r.root.OpenFile(name, os.O_RDONLY|nonblock|largeFile, 0)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -451,7 +451,7 @@ func (r *repo) copyTo(ctx context.Context, from, to string) error {
 			return err
 		}
 		defer in.Close()
-		out, err := r.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+		out, err := r.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|largeFile, 0o666)
 		if err != nil {
 			return err
 		}

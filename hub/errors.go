@@ -9,21 +9,36 @@ import (
 // What can go wrong, for errors.Is. A command maps them to exit codes. No error
 // contains a token or the query of a signed address.
 var (
-	ErrName         = errors.New("not a model name")
-	ErrNotFound     = errors.New("no such model, or it is private")
-	ErrRevision     = errors.New("no such revision")
-	ErrEntry        = errors.New("no such file")
-	ErrGated        = errors.New("access must be requested")
+	// ErrName: the name can be no model's.
+	ErrName = errors.New("not a model name")
+	// ErrNotFound: the Hub has no such model, or hides it from this token.
+	ErrNotFound = errors.New("no such model, or it is private")
+	// ErrRevision: the model has no such commit, branch or tag.
+	ErrRevision = errors.New("no such revision")
+	// ErrEntry: the commit lacks a file, or is no model that this program reads.
+	ErrEntry = errors.New("no such file")
+	// ErrGated: the model's owner must let the token's owner in; the error names the page.
+	ErrGated = errors.New("access must be requested")
+	// ErrUnauthorised: the Hub does not accept the token; the error says where it came from.
 	ErrUnauthorised = errors.New("the token is not valid")
-	ErrDisabled     = errors.New("the model is disabled")
-	ErrOffline      = errors.New("offline, and not complete in the cache")
-	ErrUnavailable  = errors.New("the Hub cannot be reached")
-	ErrNotHub       = errors.New("not an answer of a Hub")
-	ErrCorrupt      = errors.New("content does not match")
-	ErrNoSpace      = errors.New("not enough space")
-	ErrReadOnly     = errors.New("the cache cannot be written")
-	ErrLocked       = errors.New("another program holds the lock")
-	ErrMoving       = errors.New("a branch or tag can change")
+	// ErrDisabled: the Hub has withdrawn the model.
+	ErrDisabled = errors.New("the model is disabled")
+	// ErrOffline: see [IncompleteError].
+	ErrOffline = errors.New("offline, and not complete in the cache")
+	// ErrUnavailable: no answer, or none that helps, after all tries.
+	ErrUnavailable = errors.New("the Hub cannot be reached")
+	// ErrNotHub: somebody answers, but not as a Hub does: a login page, a wrong commit, hostile names.
+	ErrNotHub = errors.New("not an answer of a Hub")
+	// ErrCorrupt: see [MismatchError].
+	ErrCorrupt = errors.New("content does not match")
+	// ErrNoSpace: disk, quota or inodes; the error says how much is needed if that is known.
+	ErrNoSpace = errors.New("not enough space")
+	// ErrReadOnly: something is missing in a cache that cannot be written.
+	ErrReadOnly = errors.New("the cache cannot be written")
+	// ErrLocked: another program kept a lock for Options.LockTimeout without advancing.
+	ErrLocked = errors.New("another program holds the lock")
+	// ErrMoving: a [Source] was asked for a branch or tag; the error names its commit.
+	ErrMoving = errors.New("a branch or tag can change")
 )
 
 // An IncompleteError says what the cache lacks. It is ErrOffline.
@@ -61,7 +76,7 @@ func (e *IncompleteError) Is(target error) bool { return target == ErrOffline }
 // A MismatchError says that content is not what it should be. It is ErrCorrupt.
 type MismatchError struct {
 	Path   string // the file
-	Kind   string // what was compared: "sha256", "git blob hash", "size"
+	Kind   string // what was compared: "sha256", "git blob hash", "size", "X-Linked-Etag", or "file" for whether it is there
 	Pinned bool   // the expectation is part of this release, not of a server
 	Want   string
 	Got    string

@@ -39,7 +39,7 @@ func (r *repo) openPartial(ctx context.Context, w want, locked bool, report func
 	}
 	if fi, err := r.root.Lstat(p.name); err == nil {
 		if fi.Mode().IsRegular() && ours(fi) && fi.Size() <= w.size {
-			p.f, err = r.root.OpenFile(p.name, os.O_RDWR|nonblock, 0)
+			p.f, err = r.root.OpenFile(p.name, os.O_RDWR|nonblock|largeFile, 0)
 			if err == nil {
 				if now, e := p.f.Stat(); e != nil || !os.SameFile(fi, now) {
 					p.f.Close()
@@ -55,7 +55,7 @@ func (r *repo) openPartial(ctx context.Context, w want, locked bool, report func
 	}
 	if p.f == nil {
 		var err error
-		if p.f, err = r.root.OpenFile(p.name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666); err != nil {
+		if p.f, err = r.root.OpenFile(p.name, os.O_RDWR|os.O_CREATE|os.O_EXCL|largeFile, 0o666); err != nil {
 			return nil, fmt.Errorf("create %s: %w", p.name, cacheError(err))
 		}
 	}
@@ -371,10 +371,10 @@ func (a *answer) describes(ref Ref, w want) error {
 	if a.etag != "" {
 		etag, ok := parseETag(a.etag)
 		if !ok {
-			return fmt.Errorf("%w: the ETag of %s is no hash", ErrNotHub, w.path)
+			return fmt.Errorf("%w: the X-Linked-Etag of %s is no hash", ErrNotHub, w.path)
 		}
 		if etag != w.blob {
-			return &fatal{&MismatchError{Path: w.path, Kind: "ETag", Want: w.blob, Got: etag}}
+			return &fatal{&MismatchError{Path: w.path, Kind: "X-Linked-Etag", Want: w.blob, Got: etag}}
 		}
 	}
 	if a.size != "" && a.size != strconv.FormatInt(w.size, 10) {

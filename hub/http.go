@@ -55,7 +55,7 @@ type answer struct {
 	*http.Response
 	fromHub bool   // the last answer came from the endpoint
 	commit  string // X-Repo-Commit
-	etag    string // X-Linked-Etag, else ETag of an answer that is no redirect
+	etag    string // X-Linked-Etag. A plain ETag is a cache's business: mirrors have their own
 	size    string // X-Linked-Size
 
 	stop func() // ends the request
@@ -116,8 +116,6 @@ func (c *Client) get(ctx context.Context, u *url.URL, from int64) (*answer, erro
 				a.commit = v
 			}
 			if v := resp.Header.Get("X-Linked-Etag"); v != "" {
-				a.etag = v
-			} else if v := resp.Header.Get("Etag"); v != "" && resp.StatusCode < 300 && a.etag == "" {
 				a.etag = v
 			}
 			if v := resp.Header.Get("X-Linked-Size"); v != "" {

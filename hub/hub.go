@@ -93,7 +93,7 @@ type Options struct {
 // DetectorFiles are the files that a detector needs, and all that is fetched
 // unless Options.Files says otherwise: configuration, tokenizer and weights in
 // safetensors form. Weights in other forms (ONNX, GGUF, pickles) would be
-// dead weight, and pickles run code.
+// dead weight, and pickles run code. Do not change it; Options.Files is for that.
 var DetectorFiles = []string{
 	"config.json",
 	"tokenizer.json",

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-const noFollow, nonblock = 0, 0
+const noFollow, nonblock, largeFile = 0, 0, 0
 
 // inode knows nothing here: size and time of modification must do.
 func inode(fs.FileInfo) (ino uint64, ctime int64) { return 0, 0 }

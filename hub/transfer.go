@@ -131,7 +131,7 @@ func (r *repo) exportDir(ctx context.Context, x export, list []byte, path string
 		if err := root.MkdirAll(filepath.Dir(name), 0o777); err != nil {
 			return err
 		}
-		f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+		f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|largeFile, 0o666)
 		if err != nil {
 			return err
 		}
