@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"github.com/alkimiadev/alknet-firewall/codebook"
 	"github.com/alkimiadev/alknet-firewall/detector"
@@ -35,71 +34,14 @@ func (e *engine) close() error {
 	return errors.Join(e.reader.Close(), e.files.Weights.Close())
 }
 
-// loader loads an engine once, on first use. Callers that come while a load is
-// under way wait for it; a failed load is forgotten, so that the next caller
-// tries again.
-type loader struct {
-	load func(ctx context.Context) (*engine, error)
-
-	mu      sync.Mutex
-	engine  *engine
-	loading chan struct{} // closed when the load under way ends; nil if none is
-	err     error         // of the load that just ended, for those who waited
-}
-
-// get returns the engine, loading it if need be. The load runs under the
-// context of the caller that started it; the others stop waiting when theirs
-// ends, and try for themselves if the load was given up by its caller.
-func (l *loader) get(ctx context.Context) (*engine, error) {
-	for {
-		l.mu.Lock()
-		if l.engine != nil {
-			defer l.mu.Unlock()
-			return l.engine, nil
-		}
-		if l.loading == nil {
-			done := make(chan struct{})
-			l.loading = done
-			l.mu.Unlock()
-			return l.run(ctx, done)
-		}
-		wait := l.loading
-		l.mu.Unlock()
-		select {
-		case <-ctx.Done():
-			return nil, failure(ClassCancelled, "wait for the detector to load", context.Cause(ctx))
-		case <-wait:
-		}
-		l.mu.Lock()
-		e, err := l.engine, l.err
-		l.mu.Unlock()
-		if e != nil {
-			return e, nil
-		}
-		if err != nil && !errors.Is(err, ErrCancelled) {
-			return nil, err
-		}
-		// The caller that loaded went away. That is no reason for us to fail.
-	}
-}
-
-func (l *loader) run(ctx context.Context, done chan struct{}) (e *engine, err error) {
-	defer func() {
-		l.mu.Lock()
-		l.engine, l.err, l.loading = e, err, nil
-		l.mu.Unlock()
-		close(done)
-	}()
-	return l.load(ctx)
-}
-
 // loadEngine reads model, tokenizer and codebook as the options say, and binds
 // them: a codebook of another model is refused.
-func loadEngine(ctx context.Context, opt *Options) (_ *engine, err error) {
+func loadEngine(ctx context.Context, opt *Options, stage func(LoadStage)) (_ *engine, err error) {
 	const op = "load detector"
 	e := &engine{}
 	var book []byte
 	if opt.Model == nil {
+		stage(LoadReading)
 		e.detector.Name, e.detector.Revision = detector.Name, detector.Revision
 		weights, err := safetensors.Parse(detector.Weights())
 		if err != nil {
@@ -112,6 +54,7 @@ func loadEngine(ctx context.Context, opt *Options) (_ *engine, err error) {
 		if err != nil {
 			return nil, failure(ClassModel, op, err)
 		}
+		stage(LoadReading)
 		e.detector.Name = fmt.Sprint(opt.Model)
 		if r, ok := opt.Model.(interface{ Revision() string }); ok {
 			e.detector.Revision = r.Revision()
@@ -122,7 +65,7 @@ func loadEngine(ctx context.Context, opt *Options) (_ *engine, err error) {
 		if opt.Codebook == "" {
 			book, err = reading.ReadBounded(filepath.Join(dir, CodebookFile), maxCodebookBytes)
 			if errors.Is(err, os.ErrNotExist) {
-				err = fmt.Errorf("%w (make one with: alknet-firewall calibrate)", err)
+				err = fmt.Errorf("the model has no codebook (make one with: alknet-firewall calibrate --model %s): %w", e.detector.Name, err)
 			}
 			if err != nil {
 				e.files.Weights.Close()

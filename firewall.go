@@ -69,6 +69,13 @@ type Options struct {
 	// MaxBytes.
 	Concurrency int
 
+	// LoadWait is how long a text waits for the detector to load: the first one,
+	// and those that come meanwhile. After that it is unscreened, with
+	// [ErrLoading], and the load goes on. 0 means as long as the text's context
+	// lasts, which may be minutes if the Source downloads; below 0 means not at
+	// all. [Firewall.Warm] and [Firewall.Detector] wait whatever it is.
+	LoadWait time.Duration
+
 	// Alarms are asked beside the built-in ones. Their p-values join the
 	// others by the union bound.
 	Alarms []Alarm
@@ -142,10 +149,11 @@ func Open(opt Options) (*Firewall, error) {
 	for range opt.Concurrency {
 		f.slots <- nil
 	}
-	f.engine.load = func(ctx context.Context) (e *engine, err error) {
+	f.engine.state.Stage = LoadIdle
+	f.engine.load = func(ctx context.Context, stage func(LoadStage)) (e *engine, err error) {
 		end := f.trace(ctx, "load")
 		defer func() { end(err) }()
-		return loadEngine(ctx, &f.opt)
+		return loadEngine(ctx, &f.opt, stage)
 	}
 	return f, nil
 }
@@ -179,13 +187,15 @@ func (f *Firewall) enter() error {
 	return nil
 }
 
-// Warm loads the detector, so that the first text does not wait for it.
+// Warm loads the detector, so that the first text does not wait for it. If ctx
+// ends first, Warm returns and the load goes on, until [Firewall.Close]. Warm
+// tries at once after a load that failed, where texts pause: see [LoadState].
 func (f *Firewall) Warm(ctx context.Context) error {
 	if err := f.enter(); err != nil {
 		return err
 	}
 	defer f.users.Done()
-	_, err := f.engine.get(ctx)
+	_, err := f.engine.get(ctx, 0, true)
 	return err
 }
 
@@ -195,7 +205,7 @@ func (f *Firewall) Detector(ctx context.Context) (Detector, error) {
 		return Detector{}, err
 	}
 	defer f.users.Done()
-	e, err := f.engine.get(ctx)
+	e, err := f.engine.get(ctx, 0, true)
 	if err != nil {
 		return Detector{}, err
 	}
@@ -209,7 +219,19 @@ func (f *Firewall) Ready() bool {
 	return f.engine.engine != nil
 }
 
-// Close waits for texts in work and open streams, then frees the detector.
+// LoadState tells how far the detector is. It begins no load.
+func (f *Firewall) LoadState() LoadState {
+	f.engine.mu.Lock()
+	s := f.engine.state
+	f.engine.mu.Unlock()
+	if p, ok := f.opt.Model.(interface{ Progress() (done, total int64) }); ok && s.Stage == LoadFetching {
+		s.Done, s.Total = p.Progress()
+	}
+	return s
+}
+
+// Close stops a load under way, waits for texts in work and open streams, then
+// frees the detector. Texts that waited for the load are unscreened.
 // Screening after Close fails with [ErrClosed]. Close may be called twice.
 func (f *Firewall) Close() error {
 	f.mu.Lock()
@@ -219,6 +241,7 @@ func (f *Firewall) Close() error {
 	if closed {
 		return nil
 	}
+	f.engine.close()
 	f.users.Wait()
 	f.engine.mu.Lock()
 	defer f.engine.mu.Unlock()
@@ -281,7 +304,7 @@ func (f *Firewall) acquire(ctx context.Context) (_ *screener, release func(), _ 
 	if err := f.enter(); err != nil {
 		return nil, nil, err
 	}
-	e, err := f.engine.get(ctx)
+	e, err := f.engine.get(ctx, f.opt.LoadWait, false)
 	if err != nil {
 		f.users.Done()
 		return nil, nil, err

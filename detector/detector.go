@@ -28,6 +28,8 @@ var (
 	weights []byte
 	//go:embed codebook.safetensors
 	codebook []byte
+	//go:embed testdata/goldens.json
+	goldens []byte
 )
 
 // Config returns config.json. Callers must not change the bytes; so for all of
@@ -42,3 +44,9 @@ func Weights() []byte { return weights }
 
 // Codebook returns the codebook that was calibrated for the weights.
 func Codebook() []byte { return codebook }
+
+// Goldens returns what an independent implementation computes with the weights, in
+// float64, for doctor and for tests: {"texts":[{"text","ids","layers"}]}, ids with
+// <|endoftext|> before and <|close|> after the text, and of the last position the
+// embedding and the state after each block.
+func Goldens() []byte { return goldens }

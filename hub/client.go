@@ -262,11 +262,17 @@ func (c *Client) room(missing int64, files int) error {
 // complete already nothing is sent, online too. Damaged files are fetched again.
 // A branch or tag is resolved first; Snapshot.Commit says to what.
 func (c *Client) Pull(ctx context.Context, name string) (Snapshot, error) {
+	return c.pullTold(ctx, name, nil)
+}
+
+// pullTold is Pull; tell, if it is not nil, hears of every step.
+func (c *Client) pullTold(ctx context.Context, name string, tell func(Progress)) (Snapshot, error) {
 	ref, err := c.catalogue.parse(name)
 	if err != nil {
 		return Snapshot{}, err
 	}
 	t := c.track(ref)
+	t.tell = tell
 	if ref.Commit == "" {
 		t.phase(PhaseResolve, "")
 	}
@@ -690,6 +696,8 @@ type Source struct {
 	mu     sync.Mutex
 	client *Client // nil until first use, if made by the package's Model
 	commit string
+
+	done, total int64 // bytes, of the call in hand or the last one
 }
 
 // Dir returns the model's directory, complete and verified. See [Client.Pull].
@@ -717,7 +725,11 @@ func (s *Source) Dir(ctx context.Context) (string, error) {
 		}
 		return "", fmt.Errorf("%s: %w: it is at commit %s now; name that instead: %s@%s", s.name, ErrMoving, ref.Commit, ref.Repo, ref.Commit)
 	}
-	snap, err := c.Pull(ctx, s.name)
+	snap, err := c.pullTold(ctx, s.name, func(p Progress) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.done, s.total = p.Done, p.Total
+	})
 	if err != nil {
 		return "", err
 	}
@@ -737,6 +749,14 @@ func (s *Source) Revision() string {
 		}
 	}
 	return s.commit
+}
+
+// Progress returns how many bytes of the model are there and how many there will
+// be, for firewall.LoadState: while Dir runs and after it. 0 while unknown.
+func (s *Source) Progress() (done, total int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.done, s.total
 }
 
 // String returns the name.

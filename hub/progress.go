@@ -15,13 +15,17 @@ type tracker struct {
 	last time.Time
 	got  int64 // bytes received
 
-	quiet bool // report nothing
+	quiet bool           // report nothing
+	tell  func(Progress) // of a Source: told of everything, at once; nil: nobody
 }
 
 func (c *Client) track(ref Ref) *tracker { return &tracker{c: c, now: Progress{Ref: ref}} }
 
 // report calls Options.Progress; t.mu is held.
 func (t *tracker) report(always bool) {
+	if t.tell != nil && !t.quiet {
+		t.tell(t.now)
+	}
 	if t.quiet || t.c.opt.Progress == nil || (!always && time.Since(t.last) < reportEvery) {
 		return
 	}

@@ -72,13 +72,12 @@ func list(v string) []string {
 	return out
 }
 
+// other is for settings that more than one field depends on.
+func other(*firewall.Options, string) error { return nil }
+
 var table = []setting{
-	{"model", "", "directory of the detector model; empty: the embedded detector", func(o *firewall.Options, v string) error {
-		if v != "" {
-			o.Model = firewall.Dir(v)
-		}
-		return nil
-	}},
+	{"model", "", "detector model: a directory, smollm2-135m, or owner/name@commit on the Hugging Face Hub; empty: the embedded detector", other},
+	{"download", downloadAsk, "whether a model that is not in the cache may be fetched when it is needed: never, ask (on a terminal, else never) or always", other},
 	{"codebook", "", "codebook file; empty: the model's own", func(o *firewall.Options, v string) error {
 		o.Codebook = v
 		return nil
@@ -105,11 +104,12 @@ var table = []setting{
 	}},
 	{"max_bytes", "16777216", "longest text, in bytes", integer(func(o *firewall.Options) *int { return &o.MaxBytes })},
 	{"threads", "0", "threads of the model; 0: one a core", integer(func(o *firewall.Options) *int { return &o.Threads })},
-	{"events", "", "file that alarm events are appended to, one JSON object a line; empty: none", func(*firewall.Options, string) error { return nil }},
+	{"events", "", "file that alarm events are appended to, one JSON object a line; empty: none", other},
 }
 
 // settings are the effective values and where each came from.
 type settings struct {
+	ui     *tui
 	file   string
 	cmd    *pflag.FlagSet
 	values map[string]string
@@ -131,6 +131,7 @@ type channelPolicy struct {
 // are errors.
 type fileConfig struct {
 	Model      *string                  `yaml:"model"`
+	Download   *string                  `yaml:"download"`
 	Codebook   *string                  `yaml:"codebook"`
 	Arithmetic *string                  `yaml:"arithmetic"`
 	WatchRate  *float64                 `yaml:"watch_rate"`
@@ -229,6 +230,7 @@ func (s *settings) loadFile() error {
 		}
 	}
 	str("model", c.Model)
+	str("download", c.Download)
 	str("codebook", c.Codebook)
 	str("arithmetic", c.Arithmetic)
 	str("action", c.Action)
@@ -274,6 +276,13 @@ func (s *settings) options() (firewall.Options, error) {
 		if err := t.set(&o, s.values[t.key]); err != nil {
 			return o, fmt.Errorf("setting %s (%s): %q is %w", t.key, s.origin[t.key], s.values[t.key], err)
 		}
+	}
+	var err error
+	if o.Model, err = s.source(); err != nil {
+		return o, err
+	}
+	if o.Codebook == "" {
+		o.Codebook = storedBook(s.values["model"])
 	}
 	if len(s.perCh) > 0 {
 		o.Policies = map[firewall.Channel]firewall.Policy{}

@@ -3,13 +3,11 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	firewall "github.com/alkimiadev/alknet-firewall"
 	"github.com/alkimiadev/alknet-firewall/codebook"
-	"github.com/alkimiadev/alknet-firewall/detector"
+	"github.com/alkimiadev/alknet-firewall/internal/reading"
 )
 
 func inspectCommand(ui *tui, set *settings) *cobra.Command {
@@ -24,23 +22,19 @@ screening would use.`,
 		Example: `  alknet-firewall inspect
   alknet-firewall inspect codebook.safetensors --html codebook.html`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			o, err := set.options()
 			if err != nil {
 				return err
 			}
-			data := detector.Codebook()
-			name := o.Codebook
-			if dir, ok := o.Model.(firewall.Dir); ok && name == "" {
-				name = filepath.Join(string(dir), firewall.CodebookFile)
-			}
+			var data []byte
 			if len(args) == 1 {
-				name = args[0]
+				data, err = reading.ReadBounded(args[0], maxBook)
+			} else {
+				data, err = bookData(cmd.Context(), o)
 			}
-			if name != "" {
-				if data, err = os.ReadFile(name); err != nil {
-					return err
-				}
+			if err != nil {
+				return err
 			}
 			book, err := codebook.Read(data)
 			if err != nil {

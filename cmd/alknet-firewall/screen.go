@@ -43,7 +43,12 @@ Exit code 0: clear or watch (with --jsonl: every line was screened), 1: alarm,
 				f.files = append(f.files, args...)
 				args = nil
 			}
-			return screen(cmd.Context(), ui, set, f, args, cmd.Flags().Changed("jsonl"))
+			err := screen(cmd.Context(), ui, set, f, args, cmd.Flags().Changed("jsonl"))
+			if err != nil && !errors.As(err, new(exitStatus)) {
+				ui.fail(err) // whatever it was: to a caller the text is unscreened
+				return errReported
+			}
+			return err
 		},
 	}
 	cmd.Flags().StringArrayVarP(&f.files, "file", "f", nil, "file to screen; more may follow")

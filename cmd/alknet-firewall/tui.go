@@ -23,7 +23,11 @@ type tui struct {
 	out, err io.Writer
 	color    bool // standard output is a terminal, and NO_COLOR is not set
 	bars     bool // standard error is a terminal
-	progress *mpb.Progress
+	// interactive: a question can be asked and answered, on standard error and
+	// standard input.
+	interactive bool
+	sparse      time.Duration // between progress lines where there is no terminal
+	progress    *mpb.Progress
 }
 
 func newTUI(in io.Reader, out, err io.Writer) *tui {
@@ -31,6 +35,9 @@ func newTUI(in io.Reader, out, err io.Writer) *tui {
 		in: in, out: out, err: err,
 		color: isTerminal(out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
 		bars:  isTerminal(err),
+
+		interactive: isTerminal(err) && isTerminal(in),
+		sparse:      15 * time.Second,
 	}
 }
 
@@ -72,40 +79,50 @@ func (ui *tui) warn(format string, args ...any) {
 // A bar shows how far something long has come: a bar with rate and remaining
 // time on a terminal, a line now and then in a log file.
 type bar struct {
-	ui    *tui
-	name  string
-	total int
-	begun time.Time
-	shown time.Time
-	mpb   *mpb.Bar
+	ui     *tui
+	name   string
+	bytes  bool  // counts bytes, not texts
+	before int64 // was there when it began: no part of the rate
+	total  int64 // 0: unknown
+	begun  time.Time
+	shown  time.Time
+	mpb    *mpb.Bar
 }
 
-// sparse is the time between progress lines where there is no terminal.
-const sparse = 15 * time.Second
-
-// bar begins a progress bar. total 0 means unknown.
+// bar begins a progress bar over texts. total 0 means unknown.
 func (ui *tui) bar(name string, total int) *bar {
-	b := &bar{ui: ui, name: name, total: total, begun: time.Now(), shown: time.Now()}
+	return ui.newBar(&bar{name: name, total: int64(total)})
+}
+
+// byteBar begins a progress bar over bytes, of which some were there before.
+func (ui *tui) byteBar(name string, total, before int64) *bar {
+	return ui.newBar(&bar{name: name, total: total, before: before, bytes: true})
+}
+
+func (ui *tui) newBar(b *bar) *bar {
+	b.ui, b.begun, b.shown = ui, time.Now(), time.Now()
 	if ui.bars {
 		if ui.progress == nil {
 			ui.progress = mpb.New(mpb.WithOutput(ui.err), mpb.WithWidth(48))
 		}
-		b.mpb = ui.progress.AddBar(int64(total),
-			mpb.PrependDecorators(decor.Name(name+" "), decor.CountersNoUnit("%d / %d")),
-			mpb.AppendDecorators(decor.Percentage(), decor.Name("  "), decor.AverageETA(decor.ET_STYLE_GO)),
+		b.mpb = ui.progress.AddBar(b.total,
+			mpb.PrependDecorators(decor.Any(func(s decor.Statistics) string { return b.name + " " + b.count(s.Current) + " " })),
+			mpb.AppendDecorators(decor.Percentage(), decor.Any(func(s decor.Statistics) string { return "  " + b.rate(s.Current) })),
 			mpb.BarRemoveOnComplete())
 	}
 	return b
 }
 
-func (b *bar) set(n int) {
+func (b *bar) set(n int) { b.at(int64(n)) }
+
+func (b *bar) at(n int64) {
 	if b.mpb != nil {
-		b.mpb.SetCurrent(int64(n))
+		b.mpb.SetCurrent(n)
 		return
 	}
-	if now := time.Now(); now.Sub(b.shown) >= sparse {
+	if now := time.Now(); now.Sub(b.shown) >= b.ui.sparse {
 		b.shown = now
-		b.ui.say("%s: %s after %s\n", b.name, count(n, b.total), now.Sub(b.begun).Round(time.Second))
+		b.ui.say("%s: %s, %s\n", b.name, b.count(n), b.rate(n))
 	}
 }
 
@@ -116,11 +133,64 @@ func (b *bar) done() {
 	}
 }
 
-func count(n, total int) string {
-	if total == 0 {
-		return fmt.Sprint(n)
+// fitting shows the steps of a fit; the number of steps of a stage may be 1.
+func (ui *tui) fitting() func(stage string, done, total int) {
+	var b *bar
+	name := ""
+	return func(stage string, done, total int) {
+		if stage != name {
+			if b != nil {
+				b.done()
+			}
+			name, b = stage, ui.bar("fit: "+stage, total)
+		}
+		if b.set(done); done == total {
+			b.done()
+		}
 	}
-	return fmt.Sprintf("%d of %d", n, total)
+}
+
+func (b *bar) count(n int64) string {
+	write := func(n int64) string { return fmt.Sprint(n) }
+	if b.bytes {
+		write = size
+	}
+	if b.total == 0 {
+		return write(n)
+	}
+	return write(n) + " of " + write(b.total)
+}
+
+// rate says how fast it goes and how long it will take at that.
+func (b *bar) rate(n int64) string {
+	took := time.Since(b.begun)
+	if n <= b.before || took < time.Second/10 {
+		return ""
+	}
+	perSecond := float64(n-b.before) / took.Seconds()
+	s := fmt.Sprintf("%.1f/s", perSecond)
+	if b.bytes {
+		s = size(int64(perSecond)) + "/s"
+	}
+	if b.total > n {
+		s += fmt.Sprintf(", %s left", time.Duration(float64(b.total-n)/perSecond*float64(time.Second)).Round(time.Second))
+	}
+	return s
+}
+
+// size writes bytes as people read them.
+func size(n int64) string {
+	switch {
+	case n < 0:
+		return "unknown size"
+	case n < 1000:
+		return fmt.Sprintf("%d B", n)
+	case n < 1e6:
+		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
+	case n < 1e9:
+		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+	}
+	return fmt.Sprintf("%.2f GB", float64(n)/1e9)
 }
 
 // Colours of the levels, as ANSI SGR parameters.

@@ -19,14 +19,18 @@ func versionCommand(ui *tui) *cobra.Command {
 		Example: "  alknet-firewall version",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			v := version
-			if info, ok := debug.ReadBuildInfo(); ok && v == "devel" && info.Main.Version != "" {
-				v = info.Main.Version
-			}
 			fmt.Fprintf(ui.out, "alknet-firewall %s\n%s %s/%s, kernel %s\ndetector %s %s\ncodebook format %d\n",
-				v, runtime.Version(), runtime.GOOS, runtime.GOARCH, kernel.Implementation(),
+				versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH, kernel.Implementation(),
 				detector.Name, detector.Revision, codebook.FormatVersion)
 			return nil
 		},
 	}
+}
+
+// versionText is the release, or what the build knows of itself.
+func versionText() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "devel" && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return version
 }

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 	"unicode/utf8"
 
 	"github.com/alkimiadev/alknet-firewall/codebook"
@@ -45,17 +46,31 @@ type Options struct {
 	Threads  int // of the model; 0 = GOMAXPROCS
 
 	// State names a directory for a stopped run's progress; "" keeps none. It
-	// is removed after a run that came to its end.
+	// is removed after a run that came to its end. A state of another run is
+	// refused with [ErrState].
 	State string
-	// Progress is told how many documents are done. Nil tells nobody.
+	// Data names the rows, such as by a digest: a stopped run is taken up only
+	// if it had the same.
+	Data string
+	// Progress is told how many documents are done, and Fitting how far the fit
+	// after the last one is. Nil tells nobody.
 	Progress func(documents int)
+	Fitting  codebook.Progress
 }
 
 // group is how many documents share forward passes.
 const group = 32
 
-// saveEvery is how many documents lie between two saves of the state.
-const saveEvery = 2048
+// saveEvery is the least time between two saves of the state. A save writes all
+// sampled readings, gigabytes in a large run: it may take one part in saveShare of
+// the time.
+const (
+	saveEvery = time.Minute
+	saveShare = 20
+)
+
+// ErrState says that a state belongs to another run: another model, plan or data.
+var ErrState = errors.New("it was begun with another model, plan or data; remove it to begin anew")
 
 // DefaultPlan returns where a model is read when nothing else was measured: the
 // residual stream at the middle and the end of a shallow model (up to 8 blocks),
@@ -121,7 +136,7 @@ func Run(ctx context.Context, files *reading.Files, rows Source, opt Options) (*
 			b, done = restored, n
 		}
 	}
-	seen, saved := 0, done
+	seen, next := 0, time.Now().Add(saveEvery)
 	for {
 		batch, end, err := take(rows, group)
 		if err != nil {
@@ -139,11 +154,11 @@ func Run(ctx context.Context, files *reading.Files, rows Source, opt Options) (*
 				}
 			}
 			done = seen
-			if done-saved >= saveEvery {
+			if begun := time.Now(); begun.After(next) {
 				if err := c.save(opt, b, done); err != nil {
 					return nil, err
 				}
-				saved = done
+				next = time.Now().Add(max(saveEvery, saveShare*time.Since(begun)))
 			}
 		}
 		if opt.Progress != nil {
@@ -153,9 +168,12 @@ func Run(ctx context.Context, files *reading.Files, rows Source, opt Options) (*
 			break
 		}
 	}
-	book, err := b.Fit(ctx, nil)
+	if err := c.save(opt, b, done); err != nil {
+		return nil, err
+	}
+	book, err := b.Fit(ctx, opt.Fitting)
 	if err != nil {
-		return nil, errors.Join(err, c.save(opt, b, done))
+		return nil, err
 	}
 	if opt.State != "" {
 		if err := os.RemoveAll(opt.State); err != nil {
@@ -324,6 +342,7 @@ func head(s string, n int) string {
 // state is what a stopped run leaves beside its builder.
 type state struct {
 	Plan codebook.Spec `json:"plan"`
+	Data string        `json:"data,omitempty"`
 	Rows int           `json:"rows"` // read so far
 }
 
@@ -341,7 +360,7 @@ func (c *calibration) save(opt Options, b *codebook.Builder, rows int) error {
 		return fmt.Errorf("save calibration state: %w", err)
 	}
 	err := writeFile(filepath.Join(opt.State, "state.json"), func(w io.Writer) error {
-		return json.NewEncoder(w).Encode(state{Plan: c.plan, Rows: rows})
+		return json.NewEncoder(w).Encode(state{Plan: c.plan, Data: opt.Data, Rows: rows})
 	})
 	if err != nil {
 		return fmt.Errorf("save calibration state: %w", err)
@@ -385,8 +404,8 @@ func (c *calibration) restore(opt Options) (*codebook.Builder, int, error) {
 	}
 	have, _ := json.Marshal(st.Plan)
 	want, _ := json.Marshal(c.plan)
-	if string(have) != string(want) {
-		return nil, 0, fmt.Errorf("resume calibration from %q: it was begun with another model or plan; remove it to begin anew", opt.State)
+	if string(have) != string(want) || st.Data != opt.Data {
+		return nil, 0, fmt.Errorf("resume calibration from %q: %w", opt.State, ErrState)
 	}
 	data, err = reading.ReadBounded(filepath.Join(opt.State, fmt.Sprintf("builder-%d.safetensors", st.Rows)), 8<<30)
 	if err != nil {

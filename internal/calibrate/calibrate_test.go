@@ -103,6 +103,11 @@ func TestResume(t *testing.T) {
 		t.Fatalf("a stopped run left no state: %v", err)
 	}
 	opt.Progress = nil
+	other := opt
+	other.Data = "other rows"
+	if _, err := Run(context.Background(), files, source(all, nil), other); !errors.Is(err, ErrState) {
+		t.Errorf("a run on other rows took up the state: %v", err)
+	}
 	got, err := Run(context.Background(), files, source(all, nil), opt)
 	if err != nil {
 		t.Fatal(err)

@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"internal/reading":     {"codebook", "internal/kernel", "internal/lm", "internal/safetensors", "internal/text", "internal/tokenizer"},
 	"codebook":             {"internal/safetensors"},
 	"detector":             {},
+	"calibration":          {},
 	"hub":                  {},
 	"hub/hubtest":          {},
 	"":                     {"codebook", "detector", "internal/lm", "internal/reading", "internal/safetensors", "internal/text", "internal/tokenizer"},
@@ -36,8 +37,8 @@ var mayImport = map[string][]string{
 	"internal/eval":        {"", "internal/corpus"},
 	"internal/repotest":    {},
 	"cmd/alknet-firewall": {
-		"", "codebook", "detector", "hub", "internal/calibrate", "internal/corpus", "internal/eval",
-		"internal/kernel", "internal/lm", "internal/reading", "internal/safetensors",
+		"", "calibration", "codebook", "detector", "hub", "internal/calibrate", "internal/corpus", "internal/eval",
+		"internal/kernel", "internal/lm", "internal/reading", "internal/safetensors", "internal/tokenizer",
 	},
 }
 
