@@ -64,7 +64,9 @@ type Options struct {
 	Threads int
 
 	// Concurrency is how many texts are in work at once; more wait for their
-	// turn. 0 means GOMAXPROCS. Each has an arena of its own.
+	// turn. 0 means 4 times GOMAXPROCS. Texts in work share passes over the model,
+	// a part of each in turn, and its one arena; what each holds is its tokens and
+	// evidence, see MaxBytes.
 	Concurrency int
 
 	// Alarms are asked beside the built-in ones. Their p-values join the
@@ -121,7 +123,7 @@ func Open(opt Options) (*Firewall, error) {
 		opt.MaxBytes = DefaultMaxBytes
 	}
 	if opt.Concurrency == 0 {
-		opt.Concurrency = runtime.GOMAXPROCS(0)
+		opt.Concurrency = 4 * runtime.GOMAXPROCS(0)
 	}
 	f := &Firewall{opt: opt, policies: map[Channel]Policy{}, slots: make(chan *screener, opt.Concurrency)}
 	if err := opt.Policy.withDefaults("").check(); err != nil {
@@ -141,18 +143,18 @@ func Open(opt Options) (*Firewall, error) {
 		f.slots <- nil
 	}
 	f.engine.load = func(ctx context.Context) (e *engine, err error) {
-		defer f.trace(ctx, "load")(&err)
+		end := f.trace(ctx, "load")
+		defer func() { end(err) }()
 		return loadEngine(ctx, &f.opt)
 	}
 	return f, nil
 }
 
-func (f *Firewall) trace(ctx context.Context, stage string) func(*error) {
+func (f *Firewall) trace(ctx context.Context, stage string) (end func(error)) {
 	if f.opt.Trace == nil {
-		return func(*error) {}
+		return func(error) {}
 	}
-	end := f.opt.Trace(ctx, stage)
-	return func(err *error) { end(*err) }
+	return f.opt.Trace(ctx, stage)
 }
 
 func (f *Firewall) policy(ch Channel) Policy {
@@ -243,7 +245,8 @@ type Input struct {
 // The empty text is clear.
 func (f *Firewall) Screen(ctx context.Context, in Input) (v Verdict, err error) {
 	begun := time.Now()
-	defer f.trace(ctx, "screen")(&err)
+	end := f.trace(ctx, "screen")
+	defer func() { end(err) }()
 	if err := f.check(&in); err != nil {
 		return f.unscreened(ctx, in, begun, err)
 	}
@@ -290,6 +293,7 @@ func (f *Firewall) acquire(ctx context.Context) (_ *screener, release func(), _ 
 		}
 		if s.release == nil {
 			s.release = func() {
+				s.trim()
 				f.slots <- s
 				f.users.Done()
 			}
@@ -358,8 +362,8 @@ type Result struct {
 }
 
 // ScreenBatch screens many texts and returns their results in order. Short
-// texts share passes over the model, which is faster than screening them one by
-// one; the verdicts are the same. One text's failure is no other's.
+// texts share passes over the model, which is faster than screening them one after
+// another; the verdicts are the same. One text's failure is no other's.
 func (f *Firewall) ScreenBatch(ctx context.Context, ins []Input) []Result {
 	results := make([]Result, len(ins))
 	var wg sync.WaitGroup

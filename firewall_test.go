@@ -9,10 +9,13 @@ import (
 	"math"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	firewall "github.com/alkimiadev/alknet-firewall"
+	"github.com/alkimiadev/alknet-firewall/codebook"
+	"github.com/alkimiadev/alknet-firewall/detector"
 )
 
 const (
@@ -92,6 +95,31 @@ func TestExplanation(t *testing.T) {
 	for _, s := range v.Spans {
 		if s.Start < 0 || s.End > len(hostile) || s.Start >= s.End {
 			t.Errorf("span %+v is outside the text of %d bytes", s, len(hostile))
+		}
+	}
+}
+
+// TestArithmetic: the codebook's arithmetic runs unless another one is asked for, which
+// moves scores a little and levels of clear cases not at all.
+func TestArithmetic(t *testing.T) {
+	if _, err := firewall.Open(firewall.Options{Arithmetic: "int4"}); !errors.Is(err, firewall.ErrConfig) {
+		t.Errorf("Open with an unknown arithmetic: %v, want %v", err, firewall.ErrConfig)
+	}
+	own, exact, quantised := open(t, firewall.Options{}), open(t, firewall.Options{Arithmetic: "f32"}), open(t, firewall.Options{Arithmetic: "int8"})
+	book, err := codebook.Read(detector.Codebook())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []string{hostile, harmless} {
+		in := firewall.Input{Text: s}
+		o, e, q := screen(t, own, in), screen(t, exact, in), screen(t, quantised, in)
+		want := map[string]float64{"f32": e.LogOdds, "int8": q.LogOdds}[book.Spec().DType]
+		if o.LogOdds != want {
+			t.Errorf("log-odds %v, want %v of the codebook's %s", o.LogOdds, want, book.Spec().DType)
+		}
+		// Observed over 9,404 texts: 0.3 at most.
+		if d := math.Abs(e.LogOdds - q.LogOdds); d == 0 || d > 0.5 || e.Level != q.Level {
+			t.Errorf("in int8: level %v, log-odds %v; in f32: %v, %v", q.Level, q.LogOdds, e.Level, e.LogOdds)
 		}
 	}
 }
@@ -428,10 +456,12 @@ func TestAllocations(t *testing.T) {
 	}
 	a, b := count(short), count(long)
 	t.Logf("allocations a call: %v for %d bytes, %v for %d bytes", a, len(short.Text), b, len(long.Text))
-	if b > a+2 {
+	if b > a {
 		t.Errorf("%v allocations for a text of %d bytes, %v for one of %d: they grow with the text", b, len(long.Text), a, len(short.Text))
 	}
-	const verdict = 24 // the verdict's slices and strings
+	// The verdict's own: signals, explanation, contributions and exemplars. The fifth
+	// is the loader's.
+	const verdict = 5
 	if a > verdict {
 		t.Errorf("%v allocations a call, want at most %d", a, verdict)
 	}
@@ -448,6 +478,32 @@ func BenchmarkScreen(b *testing.B) {
 			for b.Loop() {
 				screen(b, fw, firewall.Input{Text: text})
 			}
+		})
+	}
+}
+
+// BenchmarkCallers is a service: so many callers, each of which screens one prompt
+// of 64 tokens after another.
+func BenchmarkCallers(b *testing.B) {
+	fw := open(b, firewall.Options{})
+	prompt := strings.Repeat("The committee met on Tuesday and agreed on the budget for the new library building. ", 3)
+	in := firewall.Input{Text: prompt + "And so on, and so on."}
+	b.Logf("%d tokens", screen(b, fw, in).Coverage.Tokens)
+	for _, callers := range []int{1, 2, 8, 32} {
+		b.Run(fmt.Sprint(callers), func(b *testing.B) {
+			b.ReportAllocs()
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			var wg sync.WaitGroup
+			for range callers {
+				wg.Go(func() {
+					for left.Add(-1) >= 0 {
+						screen(b, fw, in)
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
 		})
 	}
 }

@@ -34,6 +34,8 @@ type screener struct {
 	channel  Channel
 	watchers []Watcher
 	extra    map[string]float64
+	names    map[[2]string]string
+	onSpan   func(reading.Span) // visit
 }
 
 // look is the evidence from one lane: the text as written or a second look.
@@ -45,10 +47,12 @@ type look struct {
 }
 
 func newScreener(e *engine, batch *reading.Batch) *screener {
-	return &screener{
+	s := &screener{
 		e: e, batch: batch, scan: e.reader.NewScan(), scorer: codebook.NewScorer(e.book),
-		extra: map[string]float64{codebook.Concealment: 0},
+		extra: map[string]float64{codebook.Concealment: 0}, names: map[[2]string]string{},
 	}
+	s.onSpan = s.visit
+	return s
 }
 
 // sibling returns the i-th screener that shares this one's batch; the 0th is
@@ -61,6 +65,22 @@ func (s *screener) sibling(i int) *screener {
 		s.more = append(s.more, newScreener(s.e, s.batch))
 	}
 	return s.more[i-1]
+}
+
+// keepSpans is how many spans' evidence an idle screener keeps room for: those of
+// some 50 KB of English, about 1 MB. What a longer text needed is given back.
+const keepSpans = 1 << 10
+
+// trim gives back what a long text needed.
+func (s *screener) trim() {
+	for _, l := range []*look{&s.raw, &s.second, &s.worst} {
+		if cap(l.evidence) > keepSpans {
+			*l, s.scorer = look{}, codebook.NewScorer(s.e.book)
+		}
+	}
+	for _, m := range s.more {
+		m.trim()
+	}
 }
 
 func (l *look) reset(lane int) {
@@ -76,7 +96,7 @@ func (s *screener) begin(alarms []Alarm, ch Channel) {
 	for _, a := range alarms {
 		s.watchers = append(s.watchers, a.Watch(ch))
 	}
-	s.scan.Begin(s.visit)
+	s.scan.Begin(s.onSpan)
 }
 
 // visit weighs one reading.
@@ -240,7 +260,7 @@ func (s *screener) verdict(p Policy, ch Channel, final bool) (Verdict, error) {
 	for _, f := range found {
 		v.Findings = append(v.Findings, Finding{Kind: f.Kind.String(), Start: f.Range.Start, End: f.Range.End, Count: f.Count})
 	}
-	v.Why = explain(r)
+	v.Why = s.explain(r)
 	if v.Level >= LevelWatch {
 		v.Spans = append(v.Spans, deciding.spans(r)...)
 		if r.Signals[r.Deciding].Span < 0 { // hidden characters decided
@@ -283,18 +303,32 @@ func level(p Policy, pValue float64) Level {
 func logistic(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
 
 // explain restates an assessment's terms.
-func explain(r *codebook.Assessment) *Explanation {
+func (s *screener) explain(r *codebook.Assessment) *Explanation {
 	sig := r.Signals[r.Deciding]
 	e := &Explanation{Signal: sig.Name, Bias: r.Base, Contributions: make([]Contribution, 0, len(r.Terms))}
 	for _, t := range r.Terms {
 		e.Contributions = append(e.Contributions, Contribution{
-			Coordinate: sig.Name + "/" + strconv.Itoa(t.Coordinate), Value: t.Contribution, Tail: t.Tail,
+			Coordinate: s.name(sig.Name, strconv.Itoa(t.Coordinate)), Value: t.Contribution, Tail: t.Tail,
 		})
 	}
+	if len(r.Nearest) > 0 {
+		e.Exemplars = make([]string, 0, len(r.Nearest))
+	}
 	for _, n := range r.Nearest {
-		e.Exemplars = append(e.Exemplars, n.Source+"/"+n.ID)
+		e.Exemplars = append(e.Exemplars, s.name(n.Source, n.ID))
 	}
 	return e
+}
+
+// name returns a/b, the same string every time: a codebook has few of them.
+func (s *screener) name(a, b string) string {
+	k := [2]string{a, b}
+	n, ok := s.names[k]
+	if !ok {
+		n = a + "/" + b
+		s.names[k] = n
+	}
+	return n
 }
 
 // maxSpans is how many spans a verdict names for the detector.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/alkimiadev/alknet-firewall/internal/reading"
 	"github.com/alkimiadev/alknet-firewall/internal/text"
 )
 
@@ -90,7 +89,7 @@ func (st *Stream) cut(final bool) error {
 			return failure(ClassResources, "screen", err)
 		}
 		rest = rest[n:]
-		if st.s.scan.Pending() >= reading.BatchTokens {
+		if st.s.scan.Full() {
 			if err := st.s.batch.Flush(st.ctx, st.s.scan); err != nil {
 				return failure(ClassResources, "screen", err)
 			}

@@ -45,6 +45,16 @@ func TestGuardPages(t *testing.T) {
 					o.run(b)
 				}
 			}
+			for n := 1; n < 100; n++ {
+				round(beforeGuard(t, n, after))
+				pair(words(beforeGuard(t, n, after)), beforeGuard(t, 2*n, after))
+			}
+			for rows := 1; rows <= maxTileRows; rows++ {
+				for _, depth := range []int{1, 4, 7} {
+					c, a, b := beforeGuard(t, rows*PanelColumns, after), beforeGuard(t, rows*depth, after), beforeGuard(t, depth*PanelColumns, after)
+					tilePairs(c, PanelColumns, words(a), depth, rows, depth, words(b), true)
+				}
+			}
 			for _, kind := range kinds {
 				for rows := 1; rows < 110; rows += 1 + rows/16*12 {
 					for _, s := range []struct{ k, n int }{{5, 32}, {3, 3}, {8, 70}, {1, 64}} {

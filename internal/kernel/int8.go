@@ -100,8 +100,10 @@ func packInt8(rows func(n int, dst []float32), bias []float32, k, n int, gated b
 	m.bias = make([]float32, panels*PanelColumns)
 	row := make([]float32, k)
 	q := make([]int8, roundQ(k))
-	for i := range m.panels {
-		m.panels[i] = int8Offset
+	if k%int8Group != 0 || n%m.width() != 0 { // there is padding
+		for i := range m.panels {
+			m.panels[i] = int8Offset
+		}
 	}
 	// rows wants its calls in order: of a gated matrix, first all the gates.
 	for i := range outputs {
@@ -122,10 +124,11 @@ func packInt8(rows func(n int, dst []float32), bias []float32, k, n int, gated b
 			m.bias[at] = bias[i]
 		}
 		if most < int8Tiny {
-			continue
+			clear(q)
+		} else {
+			quantize(q, row, int8Range/most)
+			m.scales[at] = most / int8Range
 		}
-		quantize(q, row, int8Range/most)
-		m.scales[at] = most / int8Range
 		lane := m.panels[at/PanelColumns*m.panelBytes()+at%PanelColumns*int8Group:]
 		for g := range m.groups {
 			x := (*[int8Group]int8)(q[g*int8Group:])

@@ -1,6 +1,7 @@
 // Package kernel holds the arithmetic that a forward pass spends its time in:
-// the product of activations with packed weights ([Matrix]), and the few vector
-// operations of a Llama block ([RMSNorm], [Softmax], [SwiGLU], [Rope], [Dot]).
+// the product of activations with packed weights ([Matrix]), causal attention over
+// packed keys and values ([Attention], [KV]), and the few vector operations of a
+// Llama block ([RMSNorm], [Softmax], [SwiGLU], [Rope], [Dot]).
 //
 // Most callers need two calls: [Pack] (or [PackBF16]) once for each weight, and
 // [Matrix.Mul] for each product.
@@ -13,7 +14,8 @@
 // batching several, changes nothing. Generic code does not ask for fused
 // multiplications and agrees within the bounds that the tests state.
 //
-// The package starts no goroutine. It allocates in Pack and [Matrix.Reset], and once
+// The package starts no goroutine. It allocates in Pack and [Matrix.Reset], in an
+// [Attention] that sees more rows than before, and once
 // a scratch of 96 KiB, pooled, for each goroutine that multiplies many rows by a
 // bfloat16 matrix; nothing else. It checks lengths, not values: NaN and infinities go through as
 // IEEE 754 has them. Everything may be called from several goroutines at once as
@@ -23,7 +25,7 @@ package kernel
 
 import "fmt"
 
-//go:generate sh -c "cd _asm && go run . matrix > ../matrix_amd64.s && go run . vector > ../vector_amd64.s && go run . int8 > ../int8_amd64.s && go run . peak > ../peak_amd64.s"
+//go:generate sh -c "cd _asm && for f in matrix vector attention int8 peak; do go run . ${DOLLAR}f > ../${DOLLAR}{f}_amd64.s; done"
 
 // implementation names one way to run this package's float32 arithmetic, in order of
 // preference: a higher one is faster.

@@ -6,95 +6,101 @@ import (
 	"github.com/alkimiadev/alknet-firewall/internal/kernel"
 )
 
-// scatter rotates queries and keys by their positions and distributes the rows
-// (t1-t0, q+k+v) to the heads. Queries are scaled by 1/√headDim on the way.
-func (r *Run) scatter(rows []float32, t0, t1 int) {
-	c, total := &r.m.config, len(r.ids)
-	hd, group := c.HeadDim, c.Heads/c.KVHeads
-	scale := float32(1 / math.Sqrt(float64(hd)))
-	for t := t0; t < t1; t++ {
-		at := int(r.pos[t]) * hd / 2
-		cos, sin := r.cos[at:][:hd/2], r.sin[at:][:hd/2]
-		for h := range c.KVHeads {
-			q := r.q[(h*total+t)*group*hd:][:group*hd]
-			for i, v := range rows[h*group*hd:][:group*hd] {
-				q[i] = v * scale
-			}
-			for g := range group {
-				kernel.Rope(q[g*hd:][:hd], cos, sin)
-			}
-			k := r.k[(h*total+t)*hd:][:hd]
-			copy(k, rows[(c.Heads+h)*hd:])
-			kernel.Rope(k, cos, sin)
-			copy(r.v[(h*total+t)*hd:][:hd], rows[(c.Heads+c.KVHeads+h)*hd:])
-		}
-		rows = rows[(c.Heads+2*c.KVHeads)*hd:]
-	}
+// span is a task of attention: queries q0 to q1 of sequence seq, for the heads that
+// share key/value head kvHead.
+type span struct{ seq, q0, q1, kvHead int }
+
+// sequence is where the tokens of one sequence stand.
+type sequence struct {
+	first, n int // rows of the batch
+	kv       kernel.KV
 }
 
-// gather is the way back: it collects what attention made of the heads of rows t0
-// to t1 in dst (t1-t0, heads*headDim).
-func (r *Run) gather(dst []float32, t0, t1 int) {
-	c, total := &r.m.config, len(r.ids)
-	wide := c.Heads / c.KVHeads * c.HeadDim
-	for t := t0; t < t1; t++ {
-		for h := range c.KVHeads {
-			copy(dst[h*wide:][:wide], r.q[(h*total+t)*wide:])
-		}
-		dst = dst[c.KVHeads*wide:]
-	}
-}
-
-// attention replaces the queries of one span by the values that they attend to:
+// layout cuts the batch in sequences and attention in spans, and the memory of keys
+// and values among the sequences.
 //
-//	q ← softmax(q·Kᵀ)·V
+// Keys stand in panels by their position, prefix included. So a sequence behind a
+// prefix begins with a copy of the prefix's last keys, those that share its first
+// panel; it finds the panels before in the prefix itself.
+func (r *Run) layout(lens []int) {
+	m, c := r.m, &r.m.config
+	shared := r.prefix.Len() - r.base()
+	size := 0
+	for _, n := range lens {
+		size += kernel.KVSize(m.attention, c.KVHeads, c.HeadDim, shared+n)
+	}
+	resize(&r.memory, size)
+
+	r.pos, r.seqOf, r.spans, r.seqs = r.pos[:0], r.seqOf[:0], r.spans[:0], r.seqs[:0]
+	first, memory := 0, r.memory
+	for i, n := range lens {
+		for t := range n {
+			r.pos = append(r.pos, int32(r.prefix.Len()+t))
+			r.seqOf = append(r.seqOf, int32(i))
+		}
+		// The last queries see the most keys: begin with them.
+		for q1 := n; q1 > 0; q1 = (q1 - 1) / spanTokens * spanTokens {
+			for h := range c.KVHeads {
+				r.spans = append(r.spans, span{i, (q1 - 1) / spanTokens * spanTokens, q1, h})
+			}
+		}
+		s := sequence{first: first, n: n}
+		size := kernel.KVSize(m.attention, c.KVHeads, c.HeadDim, shared+n)
+		s.kv.Reset(memory[:size:size], m.attention, c.KVHeads, c.HeadDim, shared+n)
+		r.seqs = append(r.seqs, s)
+		memory = memory[size:]
+		first += n
+	}
+}
+
+// base returns the position of the first key that sequences keep themselves.
+func (r *Run) base() int { return r.prefix.Len() / panelColumns * panelColumns }
+
+// scatter takes the rows (t1-t0, q+k+v) of a block's first matrix apart. It rotates
+// queries and keys by their positions; queries stay together, keys and values go
+// to their sequences. It overwrites rows.
+func (r *Run) scatter(rows []float32, t0, t1 int) {
+	c := &r.m.config
+	hd, qDim, kvDim := c.HeadDim, c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	base, before := r.base(), r.prefix.Len()
+	for t := t0; t < t1; t++ {
+		pos, kv := int(r.pos[t]), &r.seqs[r.seqOf[t]].kv
+		if pos == before { // the first of a sequence
+			for p := base; p < before; p++ {
+				kv.Copy(p-base, &r.prefix.kv[r.layer], p)
+			}
+		}
+		cos, sin := r.cos[pos*hd/2:][:hd/2], r.sin[pos*hd/2:][:hd/2]
+		q := r.q[t*qDim:][:qDim]
+		copy(q, rows)
+		k, v := rows[qDim:][:kvDim], rows[qDim+kvDim:][:kvDim]
+		for h := range c.Heads {
+			kernel.Rope(q[h*hd:][:hd], cos, sin)
+		}
+		for h := range c.KVHeads {
+			kernel.Rope(k[h*hd:][:hd], cos, sin)
+			kv.Set(h, pos-base, k[h*hd:][:hd], v[h*hd:][:hd])
+		}
+		rows = rows[qDim+2*kvDim:]
+	}
+}
+
+// attend replaces the queries of one span by the values that they attend to:
+//
+//	q ← softmax(q·Kᵀ/√headDim)·V
 //
 // over the keys of the prefix and of the sequence itself up to the query, or the
-// last Window of them. Positions count from the beginning of the prefix.
-func (r *Run) attention(worker, task int) {
-	c, s, t := &r.m.config, &r.scratch[worker], r.spans[task]
-	hd, group, total := c.HeadDim, c.Heads/c.KVHeads, len(r.ids)
-	before := r.prefix.Len()
-	low := 0 // first position that any query of the span sees
-	if c.Window > 0 {
-		low = max(0, before+t.q0-c.Window+1)
+// last Window of them.
+func (r *Run) attend(worker, task int) {
+	c, t := &r.m.config, r.spans[task]
+	s := &r.seqs[t.seq]
+	group, wide := c.Heads/c.KVHeads, c.Heads*c.HeadDim
+	var prefix *kernel.KV
+	if r.prefix != nil {
+		prefix = &r.prefix.kv[r.layer]
 	}
-
-	// K and V of positions low to before+q1, in the layout that the products want.
-	n := before + t.q1 - low
-	stride := (n + panelColumns - 1) / panelColumns * panelColumns
-	s.keys.Reset(hd, stride)
-	s.values.Reset(n, hd)
-	if low < before {
-		k := r.prefix.k[r.layer][(t.kvHead*before+low)*hd:]
-		v := r.prefix.v[r.layer][(t.kvHead*before+low)*hd:]
-		s.keys.SetColumns(0, k, hd, before-low)
-		s.values.SetRows(0, v, hd, before-low)
-	}
-	own := max(low, before) // first position outside the prefix
-	at := (t.kvHead*total + t.first + own - before) * hd
-	s.keys.SetColumns(own-low, r.k[at:], hd, n-(own-low))
-	s.values.SetRows(own-low, r.v[at:], hd, n-(own-low))
-
-	step := max(1, blockRows/group) // queries
-	for q0 := t.q0; q0 < t.q1; q0 += step {
-		q1 := min(q0+step, t.q1)
-		q := r.q[(t.kvHead*total+t.first+q0)*group*hd:][:(q1-q0)*group*hd]
-		rows := (q1 - q0) * group
-		seen := before + q1 - low // keys that the last of these queries sees
-		padded := (seen + panelColumns - 1) / panelColumns * panelColumns
-		s.keys.MulRange(s.scores, stride, q, hd, rows, 0, padded)
-		for i := range rows {
-			row := s.scores[i*stride:][:seen]
-			end := before + q0 + i/group + 1 - low
-			begin := 0
-			if c.Window > 0 {
-				begin = max(0, end-c.Window)
-			}
-			clear(row[:begin])
-			kernel.Softmax(row[begin:end])
-			clear(row[end:])
-		}
-		s.values.MulPrefix(q, hd, s.scores, stride, rows, seen)
-	}
+	q := r.q[(s.first+t.q0)*wide+t.kvHead*group*c.HeadDim:]
+	r.scratch[worker].attention.Attend(q, wide, kernel.Span{
+		First: r.prefix.Len() + t.q0, Queries: t.q1 - t.q0, Group: group, Window: c.Window, Head: t.kvHead,
+	}, float32(1/math.Sqrt(float64(c.HeadDim))), prefix, &s.kv, r.base())
 }

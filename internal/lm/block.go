@@ -23,13 +23,13 @@ func (r *Run) rows(worker, chunk int) {
 		b := &m.blocks[r.layer-1]
 
 		// x += o_proj(attention)
-		r.gather(s.b, t0, t1)
+		attended := r.q[t0*c.Heads*c.HeadDim : t1*c.Heads*c.HeadDim]
 		if r.layer == r.last && !r.mlp {
-			b.o.mul(s, s.a, s.b, n)
+			b.o.mul(s, s.a, attended, n)
 			r.tap(Attention, s.a, t0, n)
 			return
 		}
-		r.add(s, x, &b.o, s.b, Attention, t0, n)
+		r.add(s, x, &b.o, attended, Attention, t0, n)
 
 		// x += down_proj(silu(gate_proj(norm(x))) * up_proj(norm(x)))
 		r.norm(s.a, x, b.mlpNorm)

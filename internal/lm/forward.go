@@ -43,14 +43,8 @@ const (
 	// at once. It bounds the scratch of the MLP; 128 rows are enough for the
 	// matrices to run at full speed though they are read once a chunk.
 	chunkRows = 128
-	// blockRows is the rows of scores that attention computes at once, in whole
-	// tokens: heads of a group times queries. It bounds the scores, and is what
-	// the causal mask wastes half of.
-	blockRows = 64
-	// spanTokens is how many queries of one sequence are a task of attention when
-	// there is more than one worker. Each task packs the keys and values it
-	// sees; 256 keeps that near 1 % of the time of SmolLM2 at 512 tokens.
-	spanTokens = 256
+	// spanTokens is how many queries of one sequence are a task of attention.
+	spanTokens = 64
 	// panelColumns is how kernel pads columns.
 	panelColumns = kernel.PanelColumns
 )
@@ -60,7 +54,7 @@ const (
 type Prefix struct {
 	model *Model
 	n     int         // tokens
-	k, v  [][]float32 // for each block (kvHeads, n, headDim)
+	kv    []kernel.KV // for each block
 }
 
 // Len returns the tokens of the prefix.
@@ -74,8 +68,8 @@ func (p *Prefix) Len() int {
 // Bytes returns the memory that the prefix holds.
 func (p *Prefix) Bytes() int {
 	n := 0
-	for i := range p.k {
-		n += 4 * (len(p.k[i]) + len(p.v[i]))
+	for i := range p.kv {
+		n += p.kv[i].Bytes()
 	}
 	return n
 }
@@ -109,11 +103,12 @@ type Run struct {
 	chunks int    // of rows
 	spans  []span // tasks of attention
 
-	// Of T tokens. Keys and queries are kept head by head, so that attention finds
-	// rows of a head at a constant stride.
+	// Of T tokens.
 	x        []float32   // (T, hidden): residual stream
-	q        []float32   // (kvHeads, T, group, headDim): queries; then what attention makes of them
-	k, v     []float32   // (kvHeads, T, headDim)
+	q        []float32   // (T, heads*headDim): queries; then what attention makes of them
+	seqs     []sequence  // and their keys and values, in
+	memory   []float32   // (T, 2*kvHeads*headDim), each sequence rounded up to panels
+	seqOf    []int32     // (T): index of its sequence
 	pos      []int32     // (T): position in its sequence, prefix included
 	hidden   [][]float32 // for each tap (T, hidden)
 	cos, sin []float32   // (longest sequence, headDim/2)
@@ -124,36 +119,31 @@ type Run struct {
 
 // scratch is a worker's own memory.
 type scratch struct {
-	a      []float32       // (chunkRows, hidden): normed rows; then what is added to them
-	b      []float32       // (chunkRows, widest): what the matrices make of them
-	rows   kernel.Int8Rows // (chunkRows, inputs): what the matrices of Int8 read
-	keys   kernel.Matrix   // (headDim, keys of a task)
-	values kernel.Matrix   // (keys of a task, headDim)
-	scores []float32       // (blockRows, keys of a task, rounded up to panels)
+	a         []float32       // (chunkRows, hidden): normed rows; then what is added to them
+	b         []float32       // (chunkRows, widest): what the matrices make of them
+	rows      kernel.Int8Rows // (chunkRows, inputs): what the matrices of Int8 read
+	attention kernel.Attention
 }
-
-// span is a task of attention: queries q0 to q1 of the sequence that begins at
-// row first, for the heads that share key/value head kvHead.
-type span struct{ first, q0, q1, kvHead int }
 
 // NewRun returns a Run for this model.
 func (m *Model) NewRun() *Run {
 	r := &Run{m: m, scratch: make([]scratch, m.pool.size)}
 	r.job.finished = make(chan struct{}, 1)
-	r.rowsStep, r.attentionStep = r.rows, r.attention
+	r.rowsStep, r.attentionStep = r.rows, r.attend
 	return r
 }
 
 // Bytes returns the memory that the run holds.
 func (r *Run) Bytes() int {
-	n := cap(r.x) + cap(r.q) + cap(r.k) + cap(r.v) + cap(r.pos) + cap(r.cos) + cap(r.sin) + 8*cap(r.spans)
+	n := cap(r.x) + cap(r.q) + cap(r.memory) + cap(r.seqOf) + cap(r.pos) + cap(r.cos) + cap(r.sin)
 	for _, h := range r.hidden {
 		n += cap(h)
 	}
 	n *= 4
+	n += 32*cap(r.spans) + 120*cap(r.seqs)
 	for i := range r.scratch {
 		s := &r.scratch[i]
-		n += 4*(cap(s.a)+cap(s.b)+cap(s.scores)) + s.keys.Bytes() + s.values.Bytes() + s.rows.Bytes()
+		n += 4*(cap(s.a)+cap(s.b)) + s.rows.Bytes() + s.attention.Bytes()
 	}
 	return n
 }
@@ -194,12 +184,14 @@ func (r *Run) forward(ctx context.Context, p *Prefix, ids []int32, lens []int, t
 		}
 		r.next = r.layer < r.last
 		r.m.pool.run(&r.job, r.rowsStep, r.chunks)
+		if r.layer == 0 {
+			r.m.embedded(len(ids))
+		}
 		if !r.next {
 			return nil
 		}
 		if capture != nil {
-			capture.k = append(capture.k, append([]float32(nil), r.k...))
-			capture.v = append(capture.v, append([]float32(nil), r.v...))
+			capture.kv = append(capture.kv, r.seqs[0].kv.Clone())
 			if r.layer == r.last-1 {
 				return nil
 			}
@@ -231,7 +223,6 @@ func (r *Run) prepare(p *Prefix, ids []int32, lens []int, taps []Tap, capture *P
 	}
 
 	total, longest := 0, 0
-	r.pos, r.spans = r.pos[:0], r.spans[:0]
 	for _, n := range lens {
 		if n < 0 || n > len(ids)-total {
 			panic("lm: lengths do not add up")
@@ -251,33 +242,14 @@ func (r *Run) prepare(p *Prefix, ids []int32, lens []int, taps []Tap, capture *P
 		}
 	}
 
-	first := 0
-	for _, n := range lens {
-		for i := range n {
-			r.pos = append(r.pos, int32(p.Len()+i))
-		}
-		step := n
-		if m.pool.size > 1 {
-			step = spanTokens
-		}
-		// The last queries see the most keys: begin with them.
-		for q1 := n; q1 > 0; q1 = (q1 - 1) / step * step {
-			for h := range c.KVHeads {
-				r.spans = append(r.spans, span{first, (q1 - 1) / step * step, q1, h})
-			}
-		}
-		first += n
-	}
-
 	// As many chunks as give each worker the same number of rows.
 	r.chunks = (total + chunkRows - 1) / chunkRows
 	r.chunks = min(total, (r.chunks+m.pool.size-1)/m.pool.size*m.pool.size)
 
 	qDim, kvDim := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	r.layout(lens)
 	resize(&r.x, total*c.Hidden)
 	resize(&r.q, total*qDim)
-	resize(&r.k, total*kvDim)
-	resize(&r.v, total*kvDim)
 	for len(r.hidden) < len(taps) {
 		r.hidden = append(r.hidden, nil)
 	}
@@ -286,7 +258,6 @@ func (r *Run) prepare(p *Prefix, ids []int32, lens []int, taps []Tap, capture *P
 	}
 	r.cos, r.sin = appendRotations(r.cos, r.sin, m.frequencies, longest)
 	rows := min(chunkRows, total)
-	columns := (longest + panelColumns - 1) / panelColumns * panelColumns
 	for i := range r.scratch {
 		s := &r.scratch[i]
 		resize(&s.a, rows*c.Hidden)
@@ -296,9 +267,6 @@ func (r *Run) prepare(p *Prefix, ids []int32, lens []int, taps []Tap, capture *P
 		} else {
 			resize(&s.b, rows*max(qDim+2*kvDim, 2*c.Intermediate))
 		}
-		resize(&s.scores, columns*max(blockRows, c.Heads/c.KVHeads))
-		s.keys.Reset(c.HeadDim, columns)
-		s.values.Reset(longest, c.HeadDim)
 	}
 	return nil
 }

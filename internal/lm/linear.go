@@ -6,18 +6,27 @@ import (
 	"github.com/alkimiadev/alknet-firewall/internal/kernel"
 )
 
-// Arithmetic is how a model multiplies by its matrices. Everything else, norms,
-// attention and the residual stream, is float32 either way.
+// Arithmetic is how a model multiplies. Everything else, norms, exponentials and the
+// residual stream, is float32 either way.
 type Arithmetic uint8
 
 const (
-	// F32 multiplies in float32 with the weights as they are.
+	// F32 multiplies in float32, by the weights as they are.
 	F32 Arithmetic = iota
-	// Int8 multiplies in eight bits with 32-bit sums: weights have a scale for each output,
-	// activations one for each token ([kernel.Int8Matrix]). Faster, half the memory of
-	// bfloat16, and near float32 but not equal to it.
+	// Int8 multiplies by the weights in eight bits with 32-bit sums: weights have a scale
+	// for each output, activations one for each token ([kernel.Int8Matrix]). Attention,
+	// which has no weights, multiplies in bfloat16 ([kernel.BFloat16]). Faster, half the
+	// memory of bfloat16, and near float32 but not equal to it.
 	Int8
 )
+
+// attention is the format in which attention multiplies.
+func (a Arithmetic) attention() kernel.Format {
+	if a == Int8 {
+		return kernel.BFloat16
+	}
+	return kernel.Float32
+}
 
 // String returns the name that codebooks and settings use: "f32" or "int8".
 func (a Arithmetic) String() string {

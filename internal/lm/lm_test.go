@@ -253,24 +253,28 @@ func TestReference(t *testing.T) {
 				m := load(t, c, f, Options{Threads: 3})
 				r := m.NewRun()
 				taps := allTaps(c)
-				forward(t, r, nil, ids, []int{n}, taps)
-				worst := 0.0
-				for i, tap := range taps {
-					for j := range ids {
-						// Observed: 1.4e-6 (generic), 1.0e-6 (assembly).
-						e := relative(r.Hidden(i)[j*c.Hidden:][:c.Hidden], ref.taps[tap][j])
-						worst = max(worst, e)
-						if e > 1e-5 {
-							t.Fatalf("token %d, layer %d, %v: relative error %.2g, want 1e-5", j, tap.Layer, tap.Stream, e)
+				// Observed, of a token: 1.4e-6 (generic), 1.0e-6 (assembly); 0.010 with attention
+				// in bfloat16, where a single key decides.
+				for format, bound := range map[kernel.Format]float64{kernel.Float32: 1e-5, kernel.BFloat16: 0.03} {
+					m.attention = format
+					forward(t, r, nil, ids, []int{n}, taps)
+					worst := 0.0
+					for i, tap := range taps {
+						for j := range ids {
+							e := relative(r.Hidden(i)[j*c.Hidden:][:c.Hidden], ref.taps[tap][j])
+							worst = max(worst, e)
+							if e > bound {
+								t.Fatalf("format %d, token %d, layer %d, %v: relative error %.2g, want %g", format, j, tap.Layer, tap.Stream, e, bound)
+							}
 						}
 					}
+					last := ref.taps[Tap{c.Layers, Residual}][n-1]
+					_, want := ref.logits(last)
+					if e := relative(m.Logits(nil, r.Hidden(len(taps) - 1)[(n-1)*c.Hidden:]), want); e > bound {
+						t.Errorf("format %d, logits: relative error %.2g, want %g", format, e, bound)
+					}
+					t.Logf("format %d, largest relative error: %.2g", format, worst)
 				}
-				last := ref.taps[Tap{c.Layers, Residual}][n-1]
-				_, want := ref.logits(last)
-				if e := relative(m.Logits(nil, r.Hidden(len(taps) - 1)[(n-1)*c.Hidden:]), want); e > 1e-5 {
-					t.Errorf("logits: relative error %.2g, want 1e-5", e)
-				}
-				t.Logf("largest relative error: %.2g", worst)
 			})
 		})
 	}
@@ -631,10 +635,10 @@ func TestMemoryIsLinear(t *testing.T) {
 	}
 	formula := func(T int) int {
 		return 4 * (T*(c.Hidden+c.Heads*c.HeadDim+2*c.KVHeads*c.HeadDim+c.Hidden) +
-			128*(c.Hidden+2*c.Intermediate) + T*(2*c.HeadDim+64) + T*c.HeadDim)
+			128*(c.Hidden+2*c.Intermediate) + 64*(2*c.HeadDim+384) + T*c.HeadDim)
 	}
 	// The rest is positions and tasks; head dimension 4 makes values padded to 32.
-	if got, want := b, formula(4096)+4*4096*(32-4)+8*4096; got > want*11/10 {
+	if got, want := b, formula(4096)+4*4096*c.KVHeads*(32-4)+8*4096; got > want*11/10 {
 		t.Errorf("4096 tokens take %d bytes, the formula says %d", got, want)
 	}
 }
@@ -863,5 +867,27 @@ func BenchmarkForward(b *testing.B) {
 			}
 			m.Close()
 		}
+	}
+}
+
+// BenchmarkLoad maps and packs a checkpoint that is in the page cache.
+func BenchmarkLoad(b *testing.B) {
+	c := smolConfig(b)
+	path := filepath.Join(b.TempDir(), "model.safetensors")
+	if err := safetensors.WriteFile(path, quickCheckpoint(c), nil); err != nil {
+		b.Fatal(err)
+	}
+	for i := range 4 {
+		threads, arithmetic := 1+i/2, Arithmetic(i%2)
+		b.Run(fmt.Sprintf("smollm2-135m/%v/threads=%d", arithmetic, threads), func(b *testing.B) {
+			for b.Loop() {
+				f, err := safetensors.Open(path)
+				if err != nil {
+					b.Fatal(err)
+				}
+				load(b, c, f, Options{Threads: threads, Arithmetic: arithmetic}).Close()
+				f.Close()
+			}
+		})
 	}
 }

@@ -21,7 +21,6 @@ import (
 	"slices"
 
 	"github.com/alkimiadev/alknet-firewall/codebook"
-	"github.com/alkimiadev/alknet-firewall/internal/kernel"
 	"github.com/alkimiadev/alknet-firewall/internal/lm"
 	"github.com/alkimiadev/alknet-firewall/internal/text"
 	"github.com/alkimiadev/alknet-firewall/internal/tokenizer"
@@ -62,7 +61,7 @@ func tapOf(s codebook.Site) (lm.Tap, error) {
 }
 
 // A Reader reads texts with one model, tokenizer and plan. It is safe for
-// concurrent use; what changes lives in a [Scan] and a [Batch].
+// concurrent use; what belongs to a text lives in a [Scan] and a [Batch].
 type Reader struct {
 	model  *lm.Model
 	tok    *tokenizer.Tokenizer
@@ -72,6 +71,7 @@ type Reader struct {
 	prefix *lm.Prefix
 	suffix []int32
 	dim    int
+	passes passes
 }
 
 // New prepares a reader: it checks the plan against the model and runs the
@@ -108,6 +108,7 @@ func New(ctx context.Context, model *lm.Model, tok *tokenizer.Tokenizer, plan co
 			return nil, fmt.Errorf("run the prefix: %w", err)
 		}
 	}
+	r.passes.run = model.NewRun()
 	return r, nil
 }
 
@@ -165,8 +166,10 @@ type Scan struct {
 	lanes     int  // lanes handed out so far
 
 	queue      []window
-	ids        []int32 // of the queued windows, suffixes included
-	start, end []int   // per queued token of text, suffixes excluded
+	ids        []int32   // of the queued windows, suffixes included
+	start, end []int     // per queued token of text, suffixes excluded
+	read       []Span    // readings that wait to be visited, and
+	vectors    []float32 // (len(read), width) theirs
 
 	bytes, tokens, windows, lost int
 	findings                     []text.Finding
@@ -225,8 +228,11 @@ func (s *Scan) Lost() int { return s.lost }
 // slice is valid until Begin.
 func (s *Scan) Findings() []text.Finding { return s.findings }
 
-// Pending returns how many tokens wait in queued windows.
-func (s *Scan) Pending() int { return len(s.ids) }
+// Full reports whether one window more would not fit into a forward pass with those
+// that are queued: it is time for a [Batch.Flush].
+func (s *Scan) Full() bool {
+	return len(s.ids)+s.r.plan.Window+len(s.r.suffix) > BatchTokens
+}
 
 // Segment adds the next segment of the text: all of it must come through here,
 // cut by [text.Cut].
@@ -330,26 +336,18 @@ func (s *Scan) emit(l *lane) {
 	s.windows++
 }
 
-// A Batch runs queued windows through the model: its arena, and room for one
-// reading. It is used by one goroutine at a time.
+// A Batch takes the queued windows of one text, or of a few, to the model, where
+// they share passes with those of other batches. It is used by one goroutine at a
+// time.
 type Batch struct {
-	r      *Reader
-	run    *lm.Run
-	ids    []int32
-	lens   []int
-	vector []float32
-	head   []byte // of the text that is being cut
+	r    *Reader
+	head []byte // of the text that is being cut
+	flush
+	wake chan bool // from a pass's leader: lead the next one, or else all is done
 }
-
-// BatchTokens is how many tokens one forward pass takes at most, unless a
-// single window is larger. At 8 windows of 128 tokens the matrix kernels run at
-// full speed, and the arena stays small.
-const BatchTokens = 1088
 
 // NewBatch returns an empty batch.
-func (r *Reader) NewBatch() *Batch {
-	return &Batch{r: r, run: r.model.NewRun(), vector: make([]float32, r.Width())}
-}
+func (r *Reader) NewBatch() *Batch { return &Batch{r: r, wake: make(chan bool, 1)} }
 
 // Read reads a whole text with the scan, for which Begin must have been called.
 // On an error the text was not fully read.
@@ -369,7 +367,7 @@ func (b *Batch) Add(ctx context.Context, s *Scan, whole string) error {
 			return err
 		}
 		whole = whole[n:]
-		if s.Pending() >= BatchTokens {
+		if s.Full() {
 			if err := b.Flush(ctx, s); err != nil {
 				return err
 			}
@@ -386,105 +384,28 @@ func (b *Batch) cut(rest string) int {
 	return text.Cut(b.head, len(b.head) == len(rest))
 }
 
-// Flush runs every queued window of the scans and visits their readings. Short
-// texts of several scans share forward passes. On an error the queues are
-// emptied and none of the scans can be continued.
-func (b *Batch) Flush(ctx context.Context, scans ...*Scan) (err error) {
+// Flush runs every queued window of the scans and visits their readings. It returns
+// early if ctx ends, but for a pass that is under way with windows of other batches.
+// On an error the queues are emptied and none of the scans can be continued.
+func (b *Batch) Flush(ctx context.Context, scans ...*Scan) error {
 	defer func() {
+		b.ctx = nil
 		for _, s := range scans {
 			s.queue, s.ids, s.start, s.end = s.queue[:0], s.ids[:0], s.start[:0], s.end[:0]
+			s.read, s.vectors = s.read[:0], s.vectors[:0]
 		}
 	}()
-	// (scan, window) runs over all windows in order; (from, fromWindow) is the
-	// first of the pass being packed.
-	from, fromWindow := 0, 0
-	b.ids, b.lens = b.ids[:0], b.lens[:0]
-	for i, s := range scans {
-		at := 0
-		for w := range s.queue {
-			n := s.queue[w].n + len(b.r.suffix)
-			if len(b.ids) > 0 && len(b.ids)+n > BatchTokens {
-				if err := b.pass(ctx, scans, from, fromWindow); err != nil {
-					return err
-				}
-				from, fromWindow = i, w
-			}
-			b.ids = append(b.ids, s.ids[at:at+n]...)
-			b.lens = append(b.lens, n)
-			at += n
-		}
-	}
-	return b.pass(ctx, scans, from, fromWindow)
-}
-
-// pass runs the packed windows, the first of which is window w of scans[i].
-func (b *Batch) pass(ctx context.Context, scans []*Scan, i, w int) error {
-	if len(b.lens) == 0 {
-		return nil
-	}
-	if err := b.run.Forward(ctx, b.r.prefix, b.ids, b.lens, b.r.taps); err != nil {
+	if err := b.r.passes.read(ctx, b, scans); err != nil {
 		return err
 	}
-	row := 0
-	for _, n := range b.lens {
-		for w >= len(scans[i].queue) {
-			i, w = i+1, 0
+	for _, s := range scans {
+		width := b.r.Width()
+		for i, span := range s.read {
+			span.Vector = s.vectors[i*width:][:width:width]
+			s.visit(span)
 		}
-		s := scans[i]
-		if n != s.queue[w].n+len(b.r.suffix) {
-			panic("reading: packed windows out of step")
-		}
-		textAt := 0
-		for _, q := range s.queue[:w] {
-			textAt += q.n
-		}
-		b.spans(s, s.queue[w], row, textAt)
-		row += n
-		w++
 	}
-	b.ids, b.lens = b.ids[:0], b.lens[:0]
 	return nil
-}
-
-// spans visits the readings of one window whose states begin at row.
-func (b *Batch) spans(s *Scan, win window, row, textAt int) {
-	p, dim := &b.r.plan, b.r.dim
-	last := row + win.n + len(b.r.suffix) - 1
-	for i, site := range p.Sites {
-		if site.Pool == codebook.Last {
-			copy(b.vector[i*dim:(i+1)*dim], b.run.Hidden(b.r.tapOf[i])[last*dim:(last+1)*dim])
-		}
-	}
-	overlap := p.Window - p.Stride
-	for from := 0; ; from += p.Step {
-		to := min(from+p.Span, win.n)
-		// In a later window of a lane, a span that lies within the overlap was
-		// visited with the window before.
-		if win.first || to > overlap {
-			for i, site := range p.Sites {
-				if site.Pool == codebook.Mean {
-					h := b.run.Hidden(b.r.tapOf[i])[(row+from)*dim : (row+to)*dim]
-					mean(b.vector[i*dim:(i+1)*dim], h)
-				}
-			}
-			s.visit(Span{
-				Start: s.start[textAt+from], End: s.end[textAt+to-1], Lane: win.lane, Vector: b.vector,
-			})
-		}
-		if to == win.n {
-			return
-		}
-	}
-}
-
-// mean writes the mean of the rows (n, len(dst)) of h.
-func mean(dst, h []float32) {
-	clear(dst)
-	n := len(h) / len(dst)
-	w := 1 / float32(n)
-	for i := range n {
-		kernel.Axpy(dst, w, h[i*len(dst):(i+1)*len(dst)])
-	}
 }
 
 // ErrNoTokens says that a text has bytes, but none that the tokenizer has an

@@ -2,6 +2,7 @@
 //
 //	go run . matrix > ../matrix_amd64.s
 //	go run . vector > ../vector_amd64.s
+//	go run . attention > ../attention_amd64.s
 //	go run . int8 > ../int8_amd64.s
 //	go run . peak > ../peak_amd64.s
 //
@@ -18,7 +19,7 @@ import (
 
 func main() {
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: asm matrix|vector|int8|peak")
+		fmt.Fprintln(os.Stderr, "usage: asm matrix|vector|attention|int8|peak")
 		os.Exit(2)
 	}
 	file := os.Args[1]
@@ -30,6 +31,8 @@ func main() {
 		matrix()
 	case "vector":
 		vector()
+	case "attention":
+		attention()
 	case "int8":
 		int8Products()
 	case "peak":

@@ -68,10 +68,11 @@ func matrix() {
 
 // A tile describes one micro-kernel.
 type tile struct {
-	name string
-	rows int  // most rows at once
-	wide bool // AVX-512, 32 columns; otherwise AVX2, 16 columns
-	bf16 bool // the panel's type
+	name  string
+	rows  int  // most rows at once
+	wide  bool // AVX-512, 32 columns; otherwise AVX2, 16 columns
+	bf16  bool // the panel's type
+	pairs bool // of AVX-512: rows and panel hold pairs of bfloat16
 }
 
 func (t tile) as(bf16 bool) tile {
@@ -157,8 +158,13 @@ func (t tile) one(rows, u int, mask Mem) {
 	for i := range rows {
 		x := bcast[i%2]
 		VBROADCASTSS(row(i, 4*u), x)
-		VFMADD231PS(b[0], x, t.acc(i, 0))
-		VFMADD231PS(b[1], x, t.acc(i, 1))
+		for v := range b {
+			if t.pairs {
+				dotPairs(b[v], x, t.acc(i, v))
+			} else {
+				VFMADD231PS(b[v], x, t.acc(i, v))
+			}
+		}
 	}
 }
 
@@ -172,8 +178,15 @@ func eachRow(rows int, f func(i int, c Mem)) {
 	}
 }
 
+func (t tile) signature() string {
+	if t.pairs {
+		return "func(c *float32, ldc int, a *uint32, lda int, b *uint32, k, rows, add int, next *uint32)"
+	}
+	return "func(c *float32, ldc int, a *float32, lda int, b *byte, k, rows, add int, next *byte)"
+}
+
 func microkernel(t tile, mask Mem) {
-	TEXT(t.name, NOSPLIT, "func(c *float32, ldc int, a *float32, lda int, b *byte, k, rows, add int, next *byte)")
+	TEXT(t.name, NOSPLIT, t.signature())
 	Doc(fmt.Sprintf("%s multiplies 1 to %d rows by one panel: see tileGeneric in matrix.go.", t.name, t.rows))
 	Load(Param("c"), regC)
 	Load(Param("ldc"), regLDC)
