@@ -65,8 +65,8 @@ type Options struct {
 
 	// Concurrency is how many texts are in work at once; more wait for their
 	// turn. 0 means 4 times GOMAXPROCS. Texts in work share passes over the model,
-	// a part of each in turn, and its one arena; what each holds is its tokens and
-	// evidence, see MaxBytes.
+	// a part of each in turn; what each holds is its tokens and evidence, see
+	// MaxBytes.
 	Concurrency int
 
 	// Alarms are asked beside the built-in ones. Their p-values join the

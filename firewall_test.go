@@ -483,28 +483,29 @@ func BenchmarkScreen(b *testing.B) {
 }
 
 // BenchmarkCallers is a service: so many callers, each of which screens one prompt
-// of 64 tokens after another.
+// of 77 tokens after another.
 func BenchmarkCallers(b *testing.B) {
-	fw := open(b, firewall.Options{})
-	prompt := strings.Repeat("The committee met on Tuesday and agreed on the budget for the new library building. ", 3)
-	in := firewall.Input{Text: prompt + "And so on, and so on."}
-	b.Logf("%d tokens", screen(b, fw, in).Coverage.Tokens)
-	for _, callers := range []int{1, 2, 8, 32} {
-		b.Run(fmt.Sprint(callers), func(b *testing.B) {
-			b.ReportAllocs()
-			var left atomic.Int64
-			left.Store(int64(b.N))
-			var wg sync.WaitGroup
-			for range callers {
-				wg.Go(func() {
-					for left.Add(-1) >= 0 {
-						screen(b, fw, in)
-					}
-				})
-			}
-			wg.Wait()
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
-		})
+	in := firewall.Input{Text: strings.Repeat("The committee met on Tuesday and agreed on the budget for the new library building. ", 3) + "And so on, and so on."}
+	for _, arithmetic := range []string{"f32", "int8"} {
+		fw := open(b, firewall.Options{Arithmetic: arithmetic})
+		for _, callers := range []int{1, 2, 8, 32} {
+			b.Run(fmt.Sprintf("%s/%d", arithmetic, callers), func(b *testing.B) {
+				screen(b, fw, in)
+				b.ReportAllocs()
+				var left atomic.Int64
+				left.Store(int64(b.N))
+				var wg sync.WaitGroup
+				for range callers {
+					wg.Go(func() {
+						for left.Add(-1) >= 0 {
+							screen(b, fw, in)
+						}
+					})
+				}
+				wg.Wait()
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
+			})
+		}
 	}
 }
 

@@ -25,8 +25,8 @@ def read_safetensors(path):
         if t["dtype"] == "BF16":
             bits = np.frombuffer(raw, dtype="<u2").astype(np.uint32) << 16
             v = bits.view(np.float32)
-        elif t["dtype"] == "F32":
-            v = np.frombuffer(raw, dtype="<f4")
+        elif t["dtype"] in ("F16", "F32"):
+            v = np.frombuffer(raw, dtype={"F16": "<f2", "F32": "<f4"}[t["dtype"]])
         else:
             raise ValueError("reference: dtype " + t["dtype"])
         out[name] = v.reshape(t["shape"]).astype(np.float64)

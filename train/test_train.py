@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import bpe
 import compose
 import export
+import families
 import model
 import reference
 import tune
@@ -100,6 +101,62 @@ class Forward(unittest.TestCase):
         x = np.array([1.0, 1.00390625, 1.01171875, -3.14159, 0.0, 1e-30], dtype=np.float32)
         want = torch.tensor(x).bfloat16().view(torch.int16).numpy().view(np.uint16)
         np.testing.assert_array_equal(export.bf16(x), want)
+
+
+class Families(unittest.TestCase):
+    def test_committed_files_are_what_the_code_writes(self):
+        self.assertEqual(sorted(os.listdir(families.OUT)), sorted(families.CASES))
+        for name in families.CASES:
+            with tempfile.TemporaryDirectory() as d:
+                families.write(name, d)
+                for part in ("config.json", "model.safetensors"):
+                    with open(os.path.join(d, part), "rb") as a, open(os.path.join(families.OUT, name, part), "rb") as b:
+                        self.assertEqual(a.read(), b.read(), (name, part))
+                got, want = (reference.read_safetensors(os.path.join(x, "golden.safetensors")) for x in (d, os.path.join(families.OUT, name)))
+            self.assertEqual(sorted(got), sorted(want))
+            for k in want:
+                np.testing.assert_allclose(got[k], want[k], rtol=1e-6, atol=1e-6, err_msg=name + " " + k)
+
+    def test_llama_equals_the_reference_of_nano(self):
+        c = dict(families.LLAMA, tie_word_embeddings=True)
+        with tempfile.TemporaryDirectory() as d:
+            export.dump(os.path.join(d, "config.json"), c)
+            families.write_safetensors(os.path.join(d, "model.safetensors"), families.tensors(c, np.random.default_rng(1)), "BF16")
+            ids = list(range(20))
+            states, final = reference.Reference(d).forward(ids)
+            r = families.Reference(d)
+            logits = r.forward(ids)
+            np.testing.assert_allclose(logits, final @ r.w["model.embed_tokens.weight"].T, rtol=1e-9, atol=1e-9)
+            for i, want in enumerate(states):
+                np.testing.assert_allclose(r.taps[i, "residual"], want, rtol=1e-9, atol=1e-9)
+
+    def test_gpt2_equals_torch(self):
+        """Torch's own transformer layer, norms first, is GPT-2's block with the exact GELU."""
+        r = families.Reference(os.path.join(families.OUT, "gpt2-gelu"))
+        ids = np.arange(20)
+        r.forward(ids)
+        t = {k: torch.tensor(v) for k, v in r.w.items()}
+        mask = torch.full((20, 20), -np.inf, dtype=torch.double).triu(1)
+        x = torch.tensor(r.taps[0, "residual"])[None]
+        for i in range(r.c["n_layer"]):
+            d, n = r.c["n_embd"], "transformer.h.%d." % i
+            layer = torch.nn.TransformerEncoderLayer(d, r.c["n_head"], r.c["n_inner"], dropout=0, activation="gelu",
+                                                     layer_norm_eps=r.c["layer_norm_epsilon"], batch_first=True, norm_first=True, dtype=torch.double)
+            layer.load_state_dict({
+                "self_attn.in_proj_weight": t[n + "attn.c_attn.weight"].T, "self_attn.in_proj_bias": t[n + "attn.c_attn.bias"],
+                "self_attn.out_proj.weight": t[n + "attn.c_proj.weight"].T, "self_attn.out_proj.bias": t[n + "attn.c_proj.bias"],
+                "linear1.weight": t[n + "mlp.c_fc.weight"].T, "linear1.bias": t[n + "mlp.c_fc.bias"],
+                "linear2.weight": t[n + "mlp.c_proj.weight"].T, "linear2.bias": t[n + "mlp.c_proj.bias"],
+                "norm1.weight": t[n + "ln_1.weight"], "norm1.bias": t[n + "ln_1.bias"],
+                "norm2.weight": t[n + "ln_2.weight"], "norm2.bias": t[n + "ln_2.bias"]})
+            with torch.no_grad():
+                x = layer(x, src_mask=mask)
+            np.testing.assert_allclose(x[0].numpy(), r.taps[i + 1, "residual"], rtol=1e-9, atol=1e-9)
+
+    def test_gelu_equals_torch(self):
+        x = np.linspace(-6, 6, 101)
+        np.testing.assert_allclose(families.gelu(x), torch.nn.functional.gelu(torch.tensor(x)).numpy(), rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(families.gelu_tanh(x), torch.nn.functional.gelu(torch.tensor(x), approximate="tanh").numpy(), rtol=1e-12, atol=1e-15)
 
 
 def tiny_pool():

@@ -81,10 +81,12 @@ func DefaultPlan(files *reading.Files) (codebook.Spec, error) {
 			plan.Sites = append(plan.Sites, codebook.Site{Layer: l, Stream: "residual", Pool: pool})
 		}
 	}
-	if _, ok := tok.ID("<|endoftext|>"); ok {
-		plan.Prefix = "<|endoftext|>"
-	} else if _, ok := tok.ID("<s>"); ok {
-		plan.Prefix = "<s>"
+	// Gemma has an entry <s> that is no beginning.
+	for _, begin := range []string{"<|endoftext|>", "<bos>", "<s>"} {
+		if _, ok := tok.ID(begin); ok {
+			plan.Prefix = begin
+			break
+		}
 	}
 	if _, ok := tok.ID("<|close|>"); ok {
 		plan.Suffix = "<|close|>"

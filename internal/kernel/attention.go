@@ -35,9 +35,9 @@ import (
 const (
 	keyBlock = 256 // keys of a block; a multiple of PanelColumns
 
-	// attentionRows is how many rows, heads times queries, are scored at once: what
+	// AttentionRows is how many rows, heads times queries, are scored at once: what
 	// a panel of keys is read for.
-	attentionRows = 64
+	AttentionRows = 64
 )
 
 // A KV holds the keys and values of one sequence for the heads that share none,
@@ -257,15 +257,13 @@ func (a *Attention) Attend(q []float32, stride int, s Span, scale float32, prefi
 		panic("kernel: Attend outside the keys")
 	}
 	checkMatrix(q, stride, s.Queries, width)
-	step := max(1, attentionRows/s.Group)
-	for s.Queries > 0 {
+	step := max(1, AttentionRows/s.Group)
+	parts := (s.Queries + step - 1) / step // of almost equal size
+	for i := range parts {
+		q0, q1 := s.Queries*i/parts, s.Queries*(i+1)/parts
 		part := s
-		part.Queries = min(step, s.Queries)
-		a.block(q, stride, part, scale, prefix, kv, base)
-		s.First += part.Queries
-		if s.Queries -= part.Queries; s.Queries > 0 {
-			q = q[part.Queries*stride:]
-		}
+		part.First, part.Queries = s.First+q0, q1-q0
+		a.block(q[q0*stride:], stride, part, scale, prefix, kv, base)
 	}
 }
 

@@ -1,7 +1,8 @@
 // Package kernel holds the arithmetic that a forward pass spends its time in:
-// the product of activations with packed weights ([Matrix]), causal attention over
-// packed keys and values ([Attention], [KV]), and the few vector operations of a
-// Llama block ([RMSNorm], [Softmax], [SwiGLU], [Rope], [Dot]).
+// the product of activations with packed weights ([Matrix], [Int8Matrix]), causal
+// attention over packed keys and values ([Attention], [KV]), and the few vector
+// operations of a transformer block ([RMSNorm], [LayerNorm], [Softmax], [SwiGLU],
+// [GELU], [Rope], [Dot]).
 //
 // Most callers need two calls: [Pack] (or [PackBF16]) once for each weight, and
 // [Matrix.Mul] for each product.

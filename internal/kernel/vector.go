@@ -77,6 +77,26 @@ func RMSNorm(dst, x, weight []float32, eps float32) {
 	scale(dst, x, weight, float32(1/math.Sqrt(mean+float64(eps))))
 }
 
+// LayerNorm brings one row to zero mean and unit variance, and then scales and
+// shifts it (Ba et al. 2016, arXiv:1607.06450, section 3.1):
+//
+//	dst[i] = (x[i] - μ) / √(Σ (x[j]-μ)²/n + eps) * weight[i] + bias[i], where μ = Σ x[j]/n
+//
+// The lengths must be equal; dst may be x. The variance is taken about the mean in a
+// second pass, in float32, so that a large mean does no harm.
+func LayerNorm(dst, x, weight, bias []float32, eps float32) {
+	checkEqual(len(dst), len(x))
+	checkEqual(len(weight), len(x))
+	checkEqual(len(bias), len(x))
+	if len(x) == 0 {
+		return
+	}
+	n := float64(len(x))
+	mean := float32(float64(sum(x)) / n)
+	variance := float64(squares(x, mean)) / n
+	scaleShift(dst, x, weight, bias, mean, float32(1/math.Sqrt(variance+float64(eps))))
+}
+
 // Softmax replaces x by exp(x[i]-m) / Σ exp(x[j]-m), where m is the maximum of x. A
 // value of -Inf becomes an exact zero unless all are -Inf. A NaN or a +Inf
 // anywhere, or nothing but -Inf, makes all of x NaN.
@@ -102,6 +122,38 @@ func SwiGLU(dst, gate, up []float32) {
 	checkEqual(len(up), len(gate))
 	if len(dst) > 0 {
 		swiGLU(dst, gate, up)
+	}
+}
+
+// GELU replaces x by x[i]·Φ(x[i]), where Φ is the normal distribution (Hendrycks and
+// Gimpel 2016, arXiv:1606.08415, section 2). Φ is e^(-x²/2) times a polynomial in
+// 1/(1+|x|·11/32), on the side where it is small, and one less that on the other;
+// the relative error of the result is under 1e-6 for x > -4 and grows with x² below
+// (TestGELUError); at -13, where Φ is 6e-39, and below it is zero.
+func GELU(x []float32) {
+	if len(x) > 0 {
+		gelu(x)
+	}
+}
+
+// GELUTanh replaces x by the approximation of [GELU] that GPT-2 and Gemma were trained
+// with (the same paper, section 2):
+//
+//	½·x[i]·(1 + tanh(√(2/π)·(x[i] + 0.044715·x[i]³)))
+//
+// A half of one plus tanh is the logistic function of twice the argument.
+func GELUTanh(x []float32) {
+	if len(x) > 0 {
+		geluTanh(x)
+	}
+}
+
+// Multiply multiplies dst by x, element by element: dst[i] *= x[i]. The lengths must
+// be equal.
+func Multiply(dst, x []float32) {
+	checkEqual(len(dst), len(x))
+	if len(dst) > 0 {
+		scale(dst, dst, x, 1)
 	}
 }
 
@@ -168,6 +220,32 @@ func scaleGeneric(dst, x, weight []float32, s float32) {
 	}
 }
 
+// sumGeneric returns Σ x[i].
+func sumGeneric(x []float32) float32 {
+	var s [32]float32
+	for i, v := range x {
+		s[i%32] += v
+	}
+	return fold(&s)
+}
+
+// squaresGeneric returns Σ (x[i]-m)².
+func squaresGeneric(x []float32, m float32) float32 {
+	var s [32]float32
+	for i, v := range x {
+		d := v - m
+		s[i%32] += d * d
+	}
+	return fold(&s)
+}
+
+// scaleShiftGeneric sets dst = (x-m)*s*weight + bias.
+func scaleShiftGeneric(dst, x, weight, bias []float32, m, s float32) {
+	for i, v := range x {
+		dst[i] = (v-m)*s*weight[i] + bias[i]
+	}
+}
+
 // maximumGeneric returns the largest of x, and anything if one of them is NaN.
 func maximumGeneric(x []float32) float32 {
 	m := x[0]
@@ -207,6 +285,37 @@ func swiGLUGeneric(dst, gate, up []float32) {
 	}
 }
 
+func geluGeneric(x []float32) {
+	for i, v := range x {
+		a := min(geluFar, math.Float32frombits(math.Float32bits(v)&^(1<<31)))
+		t := 1 / (1 + a*geluT)
+		p := float32(gelu9)
+		p = p*t + gelu8
+		p = p*t + gelu7
+		p = p*t + gelu6
+		p = p*t + gelu5
+		p = p*t + gelu4
+		p = p*t + gelu3
+		p = p*t + gelu2
+		p = p*t + gelu1
+		p *= t * exp(a*a*-0.5) // Φ(-a)
+		if a == geluFar {
+			p = 0
+		}
+		if v >= 0 {
+			p = 1 - p
+		}
+		x[i] = v * p
+	}
+}
+
+func geluTanhGeneric(x []float32) {
+	for i, v := range x {
+		e := exp(max(expLow, min(expHigh, -v*(v*v*tanhCube+tanhLinear))))
+		x[i] = v / (1 + e)
+	}
+}
+
 func ropeGeneric(x, y, cos, sin []float32) {
 	for i, a := range x {
 		b := y[i]
@@ -231,6 +340,27 @@ const (
 	exp3 = 4.1665795894e-2
 	exp4 = 1.6666665459e-1
 	exp5 = 5.0000001201e-1
+)
+
+// Constants of the GELUs. The same stand in _asm/vector.go.
+const (
+	geluFar = 13        // e^(-geluFar²/2) is within the range of exp
+	geluT   = 11. / 32. // minimises the error of the fit, among fractions over 32
+
+	// Φ(-a)·e^(a²/2) = Σ geluN·tᴺ with t = 1/(1+a·geluT), fitted to the least relative
+	// error over 0 <= a <= 13.3, which is 1.8e-8 (2026-11; python3 _asm/gelu.py).
+	gelu1 = 0.1371183219653225
+	gelu2 = 0.13756747750004927
+	gelu3 = 0.1165445758038621
+	gelu4 = 0.11348750836452068
+	gelu5 = -0.04140565942987681
+	gelu6 = 0.19417784830429236
+	gelu7 = -0.27475181773114077
+	gelu8 = 0.14541093819311401
+	gelu9 = -0.028149197149528356
+
+	tanhLinear = 1.5957691216057308   // 2·√(2/π)
+	tanhCube   = 0.071354816272600244 // 0.044715·tanhLinear
 )
 
 // exp returns eˣ for expLow <= x <= expHigh, where 2ⁿ·eʳ = eˣ with n the integer

@@ -60,6 +60,37 @@ func multiply(x []float32, s float32) {
 	}
 }
 
+func sum(x []float32) float32 {
+	switch active {
+	case avx512:
+		return sumAVX512(&x[0], len(x))
+	case avx2:
+		return sumAVX2(&x[0], len(x))
+	}
+	return sumGeneric(x)
+}
+
+func squares(x []float32, m float32) float32 {
+	switch active {
+	case avx512:
+		return squaresAVX512(&x[0], m, len(x))
+	case avx2:
+		return squaresAVX2(&x[0], m, len(x))
+	}
+	return squaresGeneric(x, m)
+}
+
+func scaleShift(dst, x, weight, bias []float32, m, s float32) {
+	switch active {
+	case avx512:
+		scaleShiftAVX512(&dst[0], &x[0], &weight[0], &bias[0], m, s, len(x))
+	case avx2:
+		scaleShiftAVX2(&dst[0], &x[0], &weight[0], &bias[0], m, s, len(x))
+	default:
+		scaleShiftGeneric(dst, x, weight, bias, m, s)
+	}
+}
+
 func maximum(x []float32) float32 {
 	switch active {
 	case avx512:
@@ -88,6 +119,28 @@ func swiGLU(dst, gate, up []float32) {
 		swiGLUAVX2(&dst[0], &gate[0], &up[0], len(dst))
 	default:
 		swiGLUGeneric(dst, gate, up)
+	}
+}
+
+func gelu(x []float32) {
+	switch active {
+	case avx512:
+		geluAVX512(&x[0], len(x))
+	case avx2:
+		geluAVX2(&x[0], len(x))
+	default:
+		geluGeneric(x)
+	}
+}
+
+func geluTanh(x []float32) {
+	switch active {
+	case avx512:
+		geluTanhAVX512(&x[0], len(x))
+	case avx2:
+		geluTanhAVX2(&x[0], len(x))
+	default:
+		geluTanhGeneric(x)
 	}
 }
 
@@ -174,6 +227,51 @@ func multiplyAVX512(x *float32, s float32, n int)
 //go:noescape
 func multiplyAVX2(x *float32, s float32, n int)
 
+// sumAVX512 is sumGeneric:
+//
+//	for i := range n {
+//		sum += x[i] // in 32 partial sums
+//	}
+//	return sum
+//
+//go:noescape
+func sumAVX512(x *float32, n int) float32
+
+// sumAVX2 is sumAVX512 with narrower registers and the same bits.
+//
+//go:noescape
+func sumAVX2(x *float32, n int) float32
+
+// squaresAVX512 is squaresGeneric:
+//
+//	for i := range n {
+//		d := x[i] - m
+//		sum = fma(d, d, sum) // in 32 partial sums
+//	}
+//	return sum
+//
+//go:noescape
+func squaresAVX512(x *float32, m float32, n int) float32
+
+// squaresAVX2 is squaresAVX512 with narrower registers and the same bits.
+//
+//go:noescape
+func squaresAVX2(x *float32, m float32, n int) float32
+
+// scaleShiftAVX512 is scaleShiftGeneric:
+//
+//	for i := range n {
+//		dst[i] = fma((x[i]-m)*s, weight[i], bias[i])
+//	}
+//
+//go:noescape
+func scaleShiftAVX512(dst, x, weight, bias *float32, m, s float32, n int)
+
+// scaleShiftAVX2 is scaleShiftAVX512 with narrower registers and the same bits.
+//
+//go:noescape
+func scaleShiftAVX2(dst, x, weight, bias *float32, m, s float32, n int)
+
 // maximumAVX512 is maximumGeneric:
 //
 //	m := x[0]
@@ -219,6 +317,34 @@ func swiGLUAVX512(dst, gate, up *float32, n int)
 //
 //go:noescape
 func swiGLUAVX2(dst, gate, up *float32, n int)
+
+// geluAVX512 is geluGeneric:
+//
+//	for i := range n {
+//		x[i] *= Φ(x[i]) // by exp and a polynomial
+//	}
+//
+//go:noescape
+func geluAVX512(x *float32, n int)
+
+// geluAVX2 is geluAVX512 with narrower registers and the same bits.
+//
+//go:noescape
+func geluAVX2(x *float32, n int)
+
+// geluTanhAVX512 is geluTanhGeneric:
+//
+//	for i := range n {
+//		x[i] /= 1 + exp(-x[i]*(x[i]*x[i]*tanhCube+tanhLinear))
+//	}
+//
+//go:noescape
+func geluTanhAVX512(x *float32, n int)
+
+// geluTanhAVX2 is geluTanhAVX512 with narrower registers and the same bits.
+//
+//go:noescape
+func geluTanhAVX2(x *float32, n int)
 
 // ropeAVX512 is ropeGeneric:
 //

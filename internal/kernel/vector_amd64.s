@@ -228,7 +228,247 @@ DATA constants<>+880(SB)/4, $0x80000000
 DATA constants<>+884(SB)/4, $0x80000000
 DATA constants<>+888(SB)/4, $0x80000000
 DATA constants<>+892(SB)/4, $0x80000000
-GLOBL constants<>(SB), RODATA|NOPTR, $896
+DATA constants<>+896(SB)/4, $0x7fffffff
+DATA constants<>+900(SB)/4, $0x7fffffff
+DATA constants<>+904(SB)/4, $0x7fffffff
+DATA constants<>+908(SB)/4, $0x7fffffff
+DATA constants<>+912(SB)/4, $0x7fffffff
+DATA constants<>+916(SB)/4, $0x7fffffff
+DATA constants<>+920(SB)/4, $0x7fffffff
+DATA constants<>+924(SB)/4, $0x7fffffff
+DATA constants<>+928(SB)/4, $0x7fffffff
+DATA constants<>+932(SB)/4, $0x7fffffff
+DATA constants<>+936(SB)/4, $0x7fffffff
+DATA constants<>+940(SB)/4, $0x7fffffff
+DATA constants<>+944(SB)/4, $0x7fffffff
+DATA constants<>+948(SB)/4, $0x7fffffff
+DATA constants<>+952(SB)/4, $0x7fffffff
+DATA constants<>+956(SB)/4, $0x7fffffff
+DATA constants<>+960(SB)/4, $0xbf000000
+DATA constants<>+964(SB)/4, $0xbf000000
+DATA constants<>+968(SB)/4, $0xbf000000
+DATA constants<>+972(SB)/4, $0xbf000000
+DATA constants<>+976(SB)/4, $0xbf000000
+DATA constants<>+980(SB)/4, $0xbf000000
+DATA constants<>+984(SB)/4, $0xbf000000
+DATA constants<>+988(SB)/4, $0xbf000000
+DATA constants<>+992(SB)/4, $0xbf000000
+DATA constants<>+996(SB)/4, $0xbf000000
+DATA constants<>+1000(SB)/4, $0xbf000000
+DATA constants<>+1004(SB)/4, $0xbf000000
+DATA constants<>+1008(SB)/4, $0xbf000000
+DATA constants<>+1012(SB)/4, $0xbf000000
+DATA constants<>+1016(SB)/4, $0xbf000000
+DATA constants<>+1020(SB)/4, $0xbf000000
+DATA constants<>+1024(SB)/4, $0x41500000
+DATA constants<>+1028(SB)/4, $0x41500000
+DATA constants<>+1032(SB)/4, $0x41500000
+DATA constants<>+1036(SB)/4, $0x41500000
+DATA constants<>+1040(SB)/4, $0x41500000
+DATA constants<>+1044(SB)/4, $0x41500000
+DATA constants<>+1048(SB)/4, $0x41500000
+DATA constants<>+1052(SB)/4, $0x41500000
+DATA constants<>+1056(SB)/4, $0x41500000
+DATA constants<>+1060(SB)/4, $0x41500000
+DATA constants<>+1064(SB)/4, $0x41500000
+DATA constants<>+1068(SB)/4, $0x41500000
+DATA constants<>+1072(SB)/4, $0x41500000
+DATA constants<>+1076(SB)/4, $0x41500000
+DATA constants<>+1080(SB)/4, $0x41500000
+DATA constants<>+1084(SB)/4, $0x41500000
+DATA constants<>+1088(SB)/4, $0x3eb00000
+DATA constants<>+1092(SB)/4, $0x3eb00000
+DATA constants<>+1096(SB)/4, $0x3eb00000
+DATA constants<>+1100(SB)/4, $0x3eb00000
+DATA constants<>+1104(SB)/4, $0x3eb00000
+DATA constants<>+1108(SB)/4, $0x3eb00000
+DATA constants<>+1112(SB)/4, $0x3eb00000
+DATA constants<>+1116(SB)/4, $0x3eb00000
+DATA constants<>+1120(SB)/4, $0x3eb00000
+DATA constants<>+1124(SB)/4, $0x3eb00000
+DATA constants<>+1128(SB)/4, $0x3eb00000
+DATA constants<>+1132(SB)/4, $0x3eb00000
+DATA constants<>+1136(SB)/4, $0x3eb00000
+DATA constants<>+1140(SB)/4, $0x3eb00000
+DATA constants<>+1144(SB)/4, $0x3eb00000
+DATA constants<>+1148(SB)/4, $0x3eb00000
+DATA constants<>+1152(SB)/4, $0x3e0c68bf
+DATA constants<>+1156(SB)/4, $0x3e0c68bf
+DATA constants<>+1160(SB)/4, $0x3e0c68bf
+DATA constants<>+1164(SB)/4, $0x3e0c68bf
+DATA constants<>+1168(SB)/4, $0x3e0c68bf
+DATA constants<>+1172(SB)/4, $0x3e0c68bf
+DATA constants<>+1176(SB)/4, $0x3e0c68bf
+DATA constants<>+1180(SB)/4, $0x3e0c68bf
+DATA constants<>+1184(SB)/4, $0x3e0c68bf
+DATA constants<>+1188(SB)/4, $0x3e0c68bf
+DATA constants<>+1192(SB)/4, $0x3e0c68bf
+DATA constants<>+1196(SB)/4, $0x3e0c68bf
+DATA constants<>+1200(SB)/4, $0x3e0c68bf
+DATA constants<>+1204(SB)/4, $0x3e0c68bf
+DATA constants<>+1208(SB)/4, $0x3e0c68bf
+DATA constants<>+1212(SB)/4, $0x3e0c68bf
+DATA constants<>+1216(SB)/4, $0x3e0cde7d
+DATA constants<>+1220(SB)/4, $0x3e0cde7d
+DATA constants<>+1224(SB)/4, $0x3e0cde7d
+DATA constants<>+1228(SB)/4, $0x3e0cde7d
+DATA constants<>+1232(SB)/4, $0x3e0cde7d
+DATA constants<>+1236(SB)/4, $0x3e0cde7d
+DATA constants<>+1240(SB)/4, $0x3e0cde7d
+DATA constants<>+1244(SB)/4, $0x3e0cde7d
+DATA constants<>+1248(SB)/4, $0x3e0cde7d
+DATA constants<>+1252(SB)/4, $0x3e0cde7d
+DATA constants<>+1256(SB)/4, $0x3e0cde7d
+DATA constants<>+1260(SB)/4, $0x3e0cde7d
+DATA constants<>+1264(SB)/4, $0x3e0cde7d
+DATA constants<>+1268(SB)/4, $0x3e0cde7d
+DATA constants<>+1272(SB)/4, $0x3e0cde7d
+DATA constants<>+1276(SB)/4, $0x3e0cde7d
+DATA constants<>+1280(SB)/4, $0x3deeaeec
+DATA constants<>+1284(SB)/4, $0x3deeaeec
+DATA constants<>+1288(SB)/4, $0x3deeaeec
+DATA constants<>+1292(SB)/4, $0x3deeaeec
+DATA constants<>+1296(SB)/4, $0x3deeaeec
+DATA constants<>+1300(SB)/4, $0x3deeaeec
+DATA constants<>+1304(SB)/4, $0x3deeaeec
+DATA constants<>+1308(SB)/4, $0x3deeaeec
+DATA constants<>+1312(SB)/4, $0x3deeaeec
+DATA constants<>+1316(SB)/4, $0x3deeaeec
+DATA constants<>+1320(SB)/4, $0x3deeaeec
+DATA constants<>+1324(SB)/4, $0x3deeaeec
+DATA constants<>+1328(SB)/4, $0x3deeaeec
+DATA constants<>+1332(SB)/4, $0x3deeaeec
+DATA constants<>+1336(SB)/4, $0x3deeaeec
+DATA constants<>+1340(SB)/4, $0x3deeaeec
+DATA constants<>+1344(SB)/4, $0x3de86c24
+DATA constants<>+1348(SB)/4, $0x3de86c24
+DATA constants<>+1352(SB)/4, $0x3de86c24
+DATA constants<>+1356(SB)/4, $0x3de86c24
+DATA constants<>+1360(SB)/4, $0x3de86c24
+DATA constants<>+1364(SB)/4, $0x3de86c24
+DATA constants<>+1368(SB)/4, $0x3de86c24
+DATA constants<>+1372(SB)/4, $0x3de86c24
+DATA constants<>+1376(SB)/4, $0x3de86c24
+DATA constants<>+1380(SB)/4, $0x3de86c24
+DATA constants<>+1384(SB)/4, $0x3de86c24
+DATA constants<>+1388(SB)/4, $0x3de86c24
+DATA constants<>+1392(SB)/4, $0x3de86c24
+DATA constants<>+1396(SB)/4, $0x3de86c24
+DATA constants<>+1400(SB)/4, $0x3de86c24
+DATA constants<>+1404(SB)/4, $0x3de86c24
+DATA constants<>+1408(SB)/4, $0xbd2998fb
+DATA constants<>+1412(SB)/4, $0xbd2998fb
+DATA constants<>+1416(SB)/4, $0xbd2998fb
+DATA constants<>+1420(SB)/4, $0xbd2998fb
+DATA constants<>+1424(SB)/4, $0xbd2998fb
+DATA constants<>+1428(SB)/4, $0xbd2998fb
+DATA constants<>+1432(SB)/4, $0xbd2998fb
+DATA constants<>+1436(SB)/4, $0xbd2998fb
+DATA constants<>+1440(SB)/4, $0xbd2998fb
+DATA constants<>+1444(SB)/4, $0xbd2998fb
+DATA constants<>+1448(SB)/4, $0xbd2998fb
+DATA constants<>+1452(SB)/4, $0xbd2998fb
+DATA constants<>+1456(SB)/4, $0xbd2998fb
+DATA constants<>+1460(SB)/4, $0xbd2998fb
+DATA constants<>+1464(SB)/4, $0xbd2998fb
+DATA constants<>+1468(SB)/4, $0xbd2998fb
+DATA constants<>+1472(SB)/4, $0x3e46d68f
+DATA constants<>+1476(SB)/4, $0x3e46d68f
+DATA constants<>+1480(SB)/4, $0x3e46d68f
+DATA constants<>+1484(SB)/4, $0x3e46d68f
+DATA constants<>+1488(SB)/4, $0x3e46d68f
+DATA constants<>+1492(SB)/4, $0x3e46d68f
+DATA constants<>+1496(SB)/4, $0x3e46d68f
+DATA constants<>+1500(SB)/4, $0x3e46d68f
+DATA constants<>+1504(SB)/4, $0x3e46d68f
+DATA constants<>+1508(SB)/4, $0x3e46d68f
+DATA constants<>+1512(SB)/4, $0x3e46d68f
+DATA constants<>+1516(SB)/4, $0x3e46d68f
+DATA constants<>+1520(SB)/4, $0x3e46d68f
+DATA constants<>+1524(SB)/4, $0x3e46d68f
+DATA constants<>+1528(SB)/4, $0x3e46d68f
+DATA constants<>+1532(SB)/4, $0x3e46d68f
+DATA constants<>+1536(SB)/4, $0xbe8cac45
+DATA constants<>+1540(SB)/4, $0xbe8cac45
+DATA constants<>+1544(SB)/4, $0xbe8cac45
+DATA constants<>+1548(SB)/4, $0xbe8cac45
+DATA constants<>+1552(SB)/4, $0xbe8cac45
+DATA constants<>+1556(SB)/4, $0xbe8cac45
+DATA constants<>+1560(SB)/4, $0xbe8cac45
+DATA constants<>+1564(SB)/4, $0xbe8cac45
+DATA constants<>+1568(SB)/4, $0xbe8cac45
+DATA constants<>+1572(SB)/4, $0xbe8cac45
+DATA constants<>+1576(SB)/4, $0xbe8cac45
+DATA constants<>+1580(SB)/4, $0xbe8cac45
+DATA constants<>+1584(SB)/4, $0xbe8cac45
+DATA constants<>+1588(SB)/4, $0xbe8cac45
+DATA constants<>+1592(SB)/4, $0xbe8cac45
+DATA constants<>+1596(SB)/4, $0xbe8cac45
+DATA constants<>+1600(SB)/4, $0x3e14e69b
+DATA constants<>+1604(SB)/4, $0x3e14e69b
+DATA constants<>+1608(SB)/4, $0x3e14e69b
+DATA constants<>+1612(SB)/4, $0x3e14e69b
+DATA constants<>+1616(SB)/4, $0x3e14e69b
+DATA constants<>+1620(SB)/4, $0x3e14e69b
+DATA constants<>+1624(SB)/4, $0x3e14e69b
+DATA constants<>+1628(SB)/4, $0x3e14e69b
+DATA constants<>+1632(SB)/4, $0x3e14e69b
+DATA constants<>+1636(SB)/4, $0x3e14e69b
+DATA constants<>+1640(SB)/4, $0x3e14e69b
+DATA constants<>+1644(SB)/4, $0x3e14e69b
+DATA constants<>+1648(SB)/4, $0x3e14e69b
+DATA constants<>+1652(SB)/4, $0x3e14e69b
+DATA constants<>+1656(SB)/4, $0x3e14e69b
+DATA constants<>+1660(SB)/4, $0x3e14e69b
+DATA constants<>+1664(SB)/4, $0xbce69925
+DATA constants<>+1668(SB)/4, $0xbce69925
+DATA constants<>+1672(SB)/4, $0xbce69925
+DATA constants<>+1676(SB)/4, $0xbce69925
+DATA constants<>+1680(SB)/4, $0xbce69925
+DATA constants<>+1684(SB)/4, $0xbce69925
+DATA constants<>+1688(SB)/4, $0xbce69925
+DATA constants<>+1692(SB)/4, $0xbce69925
+DATA constants<>+1696(SB)/4, $0xbce69925
+DATA constants<>+1700(SB)/4, $0xbce69925
+DATA constants<>+1704(SB)/4, $0xbce69925
+DATA constants<>+1708(SB)/4, $0xbce69925
+DATA constants<>+1712(SB)/4, $0xbce69925
+DATA constants<>+1716(SB)/4, $0xbce69925
+DATA constants<>+1720(SB)/4, $0xbce69925
+DATA constants<>+1724(SB)/4, $0xbce69925
+DATA constants<>+1728(SB)/4, $0x3fcc422a
+DATA constants<>+1732(SB)/4, $0x3fcc422a
+DATA constants<>+1736(SB)/4, $0x3fcc422a
+DATA constants<>+1740(SB)/4, $0x3fcc422a
+DATA constants<>+1744(SB)/4, $0x3fcc422a
+DATA constants<>+1748(SB)/4, $0x3fcc422a
+DATA constants<>+1752(SB)/4, $0x3fcc422a
+DATA constants<>+1756(SB)/4, $0x3fcc422a
+DATA constants<>+1760(SB)/4, $0x3fcc422a
+DATA constants<>+1764(SB)/4, $0x3fcc422a
+DATA constants<>+1768(SB)/4, $0x3fcc422a
+DATA constants<>+1772(SB)/4, $0x3fcc422a
+DATA constants<>+1776(SB)/4, $0x3fcc422a
+DATA constants<>+1780(SB)/4, $0x3fcc422a
+DATA constants<>+1784(SB)/4, $0x3fcc422a
+DATA constants<>+1788(SB)/4, $0x3fcc422a
+DATA constants<>+1792(SB)/4, $0x3d922279
+DATA constants<>+1796(SB)/4, $0x3d922279
+DATA constants<>+1800(SB)/4, $0x3d922279
+DATA constants<>+1804(SB)/4, $0x3d922279
+DATA constants<>+1808(SB)/4, $0x3d922279
+DATA constants<>+1812(SB)/4, $0x3d922279
+DATA constants<>+1816(SB)/4, $0x3d922279
+DATA constants<>+1820(SB)/4, $0x3d922279
+DATA constants<>+1824(SB)/4, $0x3d922279
+DATA constants<>+1828(SB)/4, $0x3d922279
+DATA constants<>+1832(SB)/4, $0x3d922279
+DATA constants<>+1836(SB)/4, $0x3d922279
+DATA constants<>+1840(SB)/4, $0x3d922279
+DATA constants<>+1844(SB)/4, $0x3d922279
+DATA constants<>+1848(SB)/4, $0x3d922279
+DATA constants<>+1852(SB)/4, $0x3d922279
+GLOBL constants<>(SB), RODATA|NOPTR, $1856
 
 DATA tailMask<>+0(SB)/4, $0xffffffff
 DATA tailMask<>+4(SB)/4, $0xffffffff
@@ -634,6 +874,55 @@ done:
 	VZEROUPPER
 	RET
 
+// func scaleShiftAVX512(dst *float32, x *float32, weight *float32, bias *float32, m float32, s float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·scaleShiftAVX512(SB), NOSPLIT, $0-48
+	MOVQ         dst+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         weight+16(FP), DX
+	MOVQ         bias+24(FP), R8
+	VBROADCASTSS m+32(FP), Z4
+	VBROADCASTSS s+36(FP), Z2
+	MOVQ         n+40(FP), R10
+	XORQ         BX, BX
+	SUBQ         $0x10, R10
+	JLT          tail
+
+loop:
+	VMOVUPS     (SI)(BX*4), Z0
+	VMOVUPS     (DX)(BX*4), Z1
+	VMOVUPS     (R8)(BX*4), Z3
+	VSUBPS      Z4, Z0, Z0
+	VMULPS      Z2, Z0, Z0
+	VFMADD213PS Z3, Z1, Z0
+	VMOVUPS     Z0, (DI)(BX*4)
+	ADDQ        $0x10, BX
+	CMPQ        BX, R10
+	JLE         loop
+
+tail:
+	MOVQ        R10, CX
+	ADDQ        $0x10, CX
+	SUBQ        BX, CX
+	JZ          done
+	MOVQ        $0x00000001, AX
+	SHLQ        CL, AX
+	DECQ        AX
+	KMOVW       AX, K1
+	SHRQ        $0x10, AX
+	KMOVW       AX, K2
+	VMOVUPS.Z   (SI)(BX*4), K1, Z0
+	VMOVUPS.Z   (DX)(BX*4), K1, Z1
+	VMOVUPS.Z   (R8)(BX*4), K1, Z3
+	VSUBPS      Z4, Z0, Z0
+	VMULPS      Z2, Z0, Z0
+	VFMADD213PS Z3, Z1, Z0
+	VMOVUPS     Z0, K1, (DI)(BX*4)
+
+done:
+	VZEROUPPER
+	RET
+
 // func multiplyAVX512(x *float32, s float32, n int)
 // Requires: AVX, AVX512F
 TEXT ·multiplyAVX512(SB), NOSPLIT, $0-24
@@ -757,6 +1046,212 @@ done:
 	VZEROUPPER
 	RET
 
+// func geluAVX512(x *float32, n int)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·geluAVX512(SB), NOSPLIT, $0-16
+	MOVQ x+0(FP), DI
+	MOVQ n+8(FP), R10
+	XORQ BX, BX
+	SUBQ $0x10, R10
+	JLT  tail
+
+loop:
+	VMOVUPS      (DI)(BX*4), Z0
+	VANDPS       constants<>+896(SB), Z0, Z1
+	VMOVUPS      constants<>+1024(SB), Z8
+	VMINPS       Z1, Z8, Z1
+	VMOVUPS      constants<>+768(SB), Z8
+	VMOVAPS      Z8, Z2
+	VFMADD231PS  constants<>+1088(SB), Z1, Z2
+	VDIVPS       Z2, Z8, Z2
+	VMOVUPS      constants<>+1664(SB), Z3
+	VFMADD213PS  constants<>+1600(SB), Z2, Z3
+	VFMADD213PS  constants<>+1536(SB), Z2, Z3
+	VFMADD213PS  constants<>+1472(SB), Z2, Z3
+	VFMADD213PS  constants<>+1408(SB), Z2, Z3
+	VFMADD213PS  constants<>+1344(SB), Z2, Z3
+	VFMADD213PS  constants<>+1280(SB), Z2, Z3
+	VFMADD213PS  constants<>+1216(SB), Z2, Z3
+	VFMADD213PS  constants<>+1152(SB), Z2, Z3
+	VMULPS       Z1, Z1, Z4
+	VMULPS       constants<>+960(SB), Z4, Z4
+	VMOVUPS      constants<>+320(SB), Z6
+	VFMADD231PS  constants<>+128(SB), Z4, Z6
+	VSUBPS       constants<>+320(SB), Z6, Z7
+	VFNMADD231PS constants<>+192(SB), Z7, Z4
+	VFNMADD231PS constants<>+256(SB), Z7, Z4
+	VMOVUPS      constants<>+384(SB), Z5
+	VFMADD213PS  constants<>+448(SB), Z4, Z5
+	VFMADD213PS  constants<>+512(SB), Z4, Z5
+	VFMADD213PS  constants<>+576(SB), Z4, Z5
+	VFMADD213PS  constants<>+640(SB), Z4, Z5
+	VFMADD213PS  constants<>+704(SB), Z4, Z5
+	VMULPS       Z4, Z4, Z7
+	VFMADD213PS  Z4, Z7, Z5
+	VADDPS       constants<>+768(SB), Z5, Z5
+	VPSLLD       $0x17, Z6, Z6
+	VMULPS       Z6, Z5, Z5
+	VMULPS       Z2, Z5, Z5
+	VMULPS       Z5, Z3, Z3
+	VCMPPS       $0x19, constants<>+1024(SB), Z1, K3
+	VMOVAPS.Z    Z3, K3, Z3
+	VSUBPS       Z3, Z8, Z8
+	VPMOVD2M     Z0, K3
+	VMOVAPS      Z3, K3, Z8
+	VMULPS       Z8, Z0, Z0
+	VMOVUPS      Z0, (DI)(BX*4)
+	ADDQ         $0x10, BX
+	CMPQ         BX, R10
+	JLE          loop
+
+tail:
+	MOVQ         R10, CX
+	ADDQ         $0x10, CX
+	SUBQ         BX, CX
+	JZ           done
+	MOVQ         $0x00000001, AX
+	SHLQ         CL, AX
+	DECQ         AX
+	KMOVW        AX, K1
+	SHRQ         $0x10, AX
+	KMOVW        AX, K2
+	VMOVUPS.Z    (DI)(BX*4), K1, Z0
+	VANDPS       constants<>+896(SB), Z0, Z1
+	VMOVUPS      constants<>+1024(SB), Z8
+	VMINPS       Z1, Z8, Z1
+	VMOVUPS      constants<>+768(SB), Z8
+	VMOVAPS      Z8, Z2
+	VFMADD231PS  constants<>+1088(SB), Z1, Z2
+	VDIVPS       Z2, Z8, Z2
+	VMOVUPS      constants<>+1664(SB), Z3
+	VFMADD213PS  constants<>+1600(SB), Z2, Z3
+	VFMADD213PS  constants<>+1536(SB), Z2, Z3
+	VFMADD213PS  constants<>+1472(SB), Z2, Z3
+	VFMADD213PS  constants<>+1408(SB), Z2, Z3
+	VFMADD213PS  constants<>+1344(SB), Z2, Z3
+	VFMADD213PS  constants<>+1280(SB), Z2, Z3
+	VFMADD213PS  constants<>+1216(SB), Z2, Z3
+	VFMADD213PS  constants<>+1152(SB), Z2, Z3
+	VMULPS       Z1, Z1, Z4
+	VMULPS       constants<>+960(SB), Z4, Z4
+	VMOVUPS      constants<>+320(SB), Z6
+	VFMADD231PS  constants<>+128(SB), Z4, Z6
+	VSUBPS       constants<>+320(SB), Z6, Z7
+	VFNMADD231PS constants<>+192(SB), Z7, Z4
+	VFNMADD231PS constants<>+256(SB), Z7, Z4
+	VMOVUPS      constants<>+384(SB), Z5
+	VFMADD213PS  constants<>+448(SB), Z4, Z5
+	VFMADD213PS  constants<>+512(SB), Z4, Z5
+	VFMADD213PS  constants<>+576(SB), Z4, Z5
+	VFMADD213PS  constants<>+640(SB), Z4, Z5
+	VFMADD213PS  constants<>+704(SB), Z4, Z5
+	VMULPS       Z4, Z4, Z7
+	VFMADD213PS  Z4, Z7, Z5
+	VADDPS       constants<>+768(SB), Z5, Z5
+	VPSLLD       $0x17, Z6, Z6
+	VMULPS       Z6, Z5, Z5
+	VMULPS       Z2, Z5, Z5
+	VMULPS       Z5, Z3, Z3
+	VCMPPS       $0x19, constants<>+1024(SB), Z1, K3
+	VMOVAPS.Z    Z3, K3, Z3
+	VSUBPS       Z3, Z8, Z8
+	VPMOVD2M     Z0, K3
+	VMOVAPS      Z3, K3, Z8
+	VMULPS       Z8, Z0, Z0
+	VMOVUPS      Z0, K1, (DI)(BX*4)
+
+done:
+	VZEROUPPER
+	RET
+
+// func geluTanhAVX512(x *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·geluTanhAVX512(SB), NOSPLIT, $0-16
+	MOVQ x+0(FP), DI
+	MOVQ n+8(FP), R10
+	XORQ BX, BX
+	SUBQ $0x10, R10
+	JLT  tail
+
+loop:
+	VMOVUPS      (DI)(BX*4), Z0
+	VMULPS       Z0, Z0, Z1
+	VMOVUPS      constants<>+1728(SB), Z2
+	VFMADD132PS  constants<>+1792(SB), Z2, Z1
+	VMULPS       Z0, Z1, Z1
+	VPXORD       constants<>+832(SB), Z1, Z2
+	VMOVUPS      constants<>+64(SB), Z3
+	VMINPS       Z2, Z3, Z2
+	VMOVUPS      constants<>+0(SB), Z3
+	VMAXPS       Z2, Z3, Z2
+	VMOVUPS      constants<>+320(SB), Z5
+	VFMADD231PS  constants<>+128(SB), Z2, Z5
+	VSUBPS       constants<>+320(SB), Z5, Z6
+	VFNMADD231PS constants<>+192(SB), Z6, Z2
+	VFNMADD231PS constants<>+256(SB), Z6, Z2
+	VMOVUPS      constants<>+384(SB), Z4
+	VFMADD213PS  constants<>+448(SB), Z2, Z4
+	VFMADD213PS  constants<>+512(SB), Z2, Z4
+	VFMADD213PS  constants<>+576(SB), Z2, Z4
+	VFMADD213PS  constants<>+640(SB), Z2, Z4
+	VFMADD213PS  constants<>+704(SB), Z2, Z4
+	VMULPS       Z2, Z2, Z6
+	VFMADD213PS  Z2, Z6, Z4
+	VADDPS       constants<>+768(SB), Z4, Z4
+	VPSLLD       $0x17, Z5, Z5
+	VMULPS       Z5, Z4, Z4
+	VADDPS       constants<>+768(SB), Z4, Z2
+	VDIVPS       Z2, Z0, Z0
+	VMOVUPS      Z0, (DI)(BX*4)
+	ADDQ         $0x10, BX
+	CMPQ         BX, R10
+	JLE          loop
+
+tail:
+	MOVQ         R10, CX
+	ADDQ         $0x10, CX
+	SUBQ         BX, CX
+	JZ           done
+	MOVQ         $0x00000001, AX
+	SHLQ         CL, AX
+	DECQ         AX
+	KMOVW        AX, K1
+	SHRQ         $0x10, AX
+	KMOVW        AX, K2
+	VMOVUPS.Z    (DI)(BX*4), K1, Z0
+	VMULPS       Z0, Z0, Z1
+	VMOVUPS      constants<>+1728(SB), Z2
+	VFMADD132PS  constants<>+1792(SB), Z2, Z1
+	VMULPS       Z0, Z1, Z1
+	VPXORD       constants<>+832(SB), Z1, Z2
+	VMOVUPS      constants<>+64(SB), Z3
+	VMINPS       Z2, Z3, Z2
+	VMOVUPS      constants<>+0(SB), Z3
+	VMAXPS       Z2, Z3, Z2
+	VMOVUPS      constants<>+320(SB), Z5
+	VFMADD231PS  constants<>+128(SB), Z2, Z5
+	VSUBPS       constants<>+320(SB), Z5, Z6
+	VFNMADD231PS constants<>+192(SB), Z6, Z2
+	VFNMADD231PS constants<>+256(SB), Z6, Z2
+	VMOVUPS      constants<>+384(SB), Z4
+	VFMADD213PS  constants<>+448(SB), Z2, Z4
+	VFMADD213PS  constants<>+512(SB), Z2, Z4
+	VFMADD213PS  constants<>+576(SB), Z2, Z4
+	VFMADD213PS  constants<>+640(SB), Z2, Z4
+	VFMADD213PS  constants<>+704(SB), Z2, Z4
+	VMULPS       Z2, Z2, Z6
+	VFMADD213PS  Z2, Z6, Z4
+	VADDPS       constants<>+768(SB), Z4, Z4
+	VPSLLD       $0x17, Z5, Z5
+	VMULPS       Z5, Z4, Z4
+	VADDPS       constants<>+768(SB), Z4, Z2
+	VDIVPS       Z2, Z0, Z0
+	VMOVUPS      Z0, K1, (DI)(BX*4)
+
+done:
+	VZEROUPPER
+	RET
+
 // func ropeAVX512(x *float32, y *float32, cos *float32, sin *float32, n int)
 // Requires: AVX, AVX512F
 TEXT ·ropeAVX512(SB), NOSPLIT, $0-40
@@ -807,6 +1302,109 @@ tail:
 	VMOVUPS     Z5, K1, (SI)(BX*4)
 
 done:
+	VZEROUPPER
+	RET
+
+// func sumAVX512(x *float32, n int) float32
+// Requires: AVX, AVX512F, SSE
+TEXT ·sumAVX512(SB), NOSPLIT, $0-20
+	MOVQ   x+0(FP), DI
+	MOVQ   n+8(FP), R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+
+loop:
+	CMPQ    R10, $0x20
+	JLT     tail
+	VMOVUPS (DI), Z4
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS 64(DI), Z4
+	VADDPS  Z4, Z1, Z1
+	ADDQ    $0x00000080, DI
+	SUBQ    $0x20, R10
+	JMP     loop
+
+tail:
+	TESTQ     R10, R10
+	JZ        done
+	MOVQ      R10, CX
+	MOVQ      $0x00000001, AX
+	SHLQ      CL, AX
+	DECQ      AX
+	KMOVW     AX, K1
+	SHRQ      $0x10, AX
+	KMOVW     AX, K2
+	VMOVUPS.Z (DI), K1, Z4
+	VADDPS    Z4, Z0, Z0
+	VMOVUPS.Z 64(DI), K2, Z4
+	VADDPS    Z4, Z1, Z1
+
+done:
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y9
+	VADDPS        Y9, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X9
+	VADDPS        X9, X0, X0
+	VMOVHLPS      X0, X0, X9
+	VADDPS        X9, X0, X0
+	VMOVSHDUP     X0, X9
+	VADDSS        X9, X0, X0
+	MOVSS         X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func squaresAVX512(x *float32, m float32, n int) float32
+// Requires: AVX, AVX512F, SSE
+TEXT ·squaresAVX512(SB), NOSPLIT, $0-28
+	MOVQ         x+0(FP), DI
+	VBROADCASTSS m+8(FP), Z15
+	MOVQ         n+16(FP), R10
+	VPXORD       Z0, Z0, Z0
+	VPXORD       Z1, Z1, Z1
+
+loop:
+	CMPQ        R10, $0x20
+	JLT         tail
+	VMOVUPS     (DI), Z4
+	VSUBPS      Z15, Z4, Z4
+	VFMADD231PS Z4, Z4, Z0
+	VMOVUPS     64(DI), Z4
+	VSUBPS      Z15, Z4, Z4
+	VFMADD231PS Z4, Z4, Z1
+	ADDQ        $0x00000080, DI
+	SUBQ        $0x20, R10
+	JMP         loop
+
+tail:
+	TESTQ       R10, R10
+	JZ          done
+	MOVQ        R10, CX
+	MOVQ        $0x00000001, AX
+	SHLQ        CL, AX
+	DECQ        AX
+	KMOVW       AX, K1
+	SHRQ        $0x10, AX
+	KMOVW       AX, K2
+	VMOVUPS.Z   (DI), K1, Z4
+	VSUBPS      Z15, Z4, Z4
+	VMOVAPS.Z   Z4, K1, Z4
+	VFMADD231PS Z4, Z4, Z0
+	VMOVUPS.Z   64(DI), K2, Z4
+	VSUBPS      Z15, Z4, Z4
+	VMOVAPS.Z   Z4, K2, Z4
+	VFMADD231PS Z4, Z4, Z1
+
+done:
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y9
+	VADDPS        Y9, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X9
+	VADDPS        X9, X0, X0
+	VMOVHLPS      X0, X0, X9
+	VADDPS        X9, X0, X0
+	VMOVSHDUP     X0, X9
+	VADDSS        X9, X0, X0
+	MOVSS         X0, ret+24(FP)
 	VZEROUPPER
 	RET
 
@@ -1330,6 +1928,56 @@ done:
 	VZEROUPPER
 	RET
 
+// func scaleShiftAVX2(dst *float32, x *float32, weight *float32, bias *float32, m float32, s float32, n int)
+// Requires: AVX, FMA3
+TEXT ·scaleShiftAVX2(SB), NOSPLIT, $0-48
+	MOVQ         dst+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         weight+16(FP), DX
+	MOVQ         bias+24(FP), R8
+	VBROADCASTSS m+32(FP), Y4
+	VBROADCASTSS s+36(FP), Y2
+	MOVQ         n+40(FP), R10
+	XORQ         BX, BX
+	SUBQ         $0x08, R10
+	JLT          tail
+
+loop:
+	VMOVUPS     (SI)(BX*4), Y0
+	VMOVUPS     (DX)(BX*4), Y1
+	VMOVUPS     (R8)(BX*4), Y3
+	VSUBPS      Y4, Y0, Y0
+	VMULPS      Y2, Y0, Y0
+	VFMADD213PS Y3, Y1, Y0
+	VMOVUPS     Y0, (DI)(BX*4)
+	ADDQ        $0x08, BX
+	CMPQ        BX, R10
+	JLE         loop
+
+tail:
+	MOVQ        R10, CX
+	ADDQ        $0x08, CX
+	SUBQ        BX, CX
+	JZ          done
+	LEAQ        tailMask<>+128(SB), R15
+	SHLQ        $0x02, CX
+	SUBQ        CX, R15
+	VMOVDQU     (R15), Y15
+	VMASKMOVPS  (SI)(BX*4), Y15, Y0
+	VMOVDQU     (R15), Y15
+	VMASKMOVPS  (DX)(BX*4), Y15, Y1
+	VMOVDQU     (R15), Y15
+	VMASKMOVPS  (R8)(BX*4), Y15, Y3
+	VSUBPS      Y4, Y0, Y0
+	VMULPS      Y2, Y0, Y0
+	VFMADD213PS Y3, Y1, Y0
+	VMOVDQU     (R15), Y15
+	VMASKMOVPS  Y0, Y15, (DI)(BX*4)
+
+done:
+	VZEROUPPER
+	RET
+
 // func multiplyAVX2(x *float32, s float32, n int)
 // Requires: AVX
 TEXT ·multiplyAVX2(SB), NOSPLIT, $0-24
@@ -1452,6 +2100,208 @@ done:
 	VZEROUPPER
 	RET
 
+// func geluAVX2(x *float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·geluAVX2(SB), NOSPLIT, $0-16
+	MOVQ x+0(FP), DI
+	MOVQ n+8(FP), R10
+	XORQ BX, BX
+	SUBQ $0x08, R10
+	JLT  tail
+
+loop:
+	VMOVUPS      (DI)(BX*4), Y0
+	VANDPS       constants<>+896(SB), Y0, Y1
+	VMOVUPS      constants<>+1024(SB), Y8
+	VMINPS       Y1, Y8, Y1
+	VMOVUPS      constants<>+768(SB), Y8
+	VMOVAPS      Y8, Y2
+	VFMADD231PS  constants<>+1088(SB), Y1, Y2
+	VDIVPS       Y2, Y8, Y2
+	VMOVUPS      constants<>+1664(SB), Y3
+	VFMADD213PS  constants<>+1600(SB), Y2, Y3
+	VFMADD213PS  constants<>+1536(SB), Y2, Y3
+	VFMADD213PS  constants<>+1472(SB), Y2, Y3
+	VFMADD213PS  constants<>+1408(SB), Y2, Y3
+	VFMADD213PS  constants<>+1344(SB), Y2, Y3
+	VFMADD213PS  constants<>+1280(SB), Y2, Y3
+	VFMADD213PS  constants<>+1216(SB), Y2, Y3
+	VFMADD213PS  constants<>+1152(SB), Y2, Y3
+	VMULPS       Y1, Y1, Y4
+	VMULPS       constants<>+960(SB), Y4, Y4
+	VMOVUPS      constants<>+320(SB), Y6
+	VFMADD231PS  constants<>+128(SB), Y4, Y6
+	VSUBPS       constants<>+320(SB), Y6, Y7
+	VFNMADD231PS constants<>+192(SB), Y7, Y4
+	VFNMADD231PS constants<>+256(SB), Y7, Y4
+	VMOVUPS      constants<>+384(SB), Y5
+	VFMADD213PS  constants<>+448(SB), Y4, Y5
+	VFMADD213PS  constants<>+512(SB), Y4, Y5
+	VFMADD213PS  constants<>+576(SB), Y4, Y5
+	VFMADD213PS  constants<>+640(SB), Y4, Y5
+	VFMADD213PS  constants<>+704(SB), Y4, Y5
+	VMULPS       Y4, Y4, Y7
+	VFMADD213PS  Y4, Y7, Y5
+	VADDPS       constants<>+768(SB), Y5, Y5
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y5, Y5
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y5, Y3, Y3
+	VCMPPS       $0x19, constants<>+1024(SB), Y1, Y1
+	VANDPS       Y1, Y3, Y3
+	VSUBPS       Y3, Y8, Y8
+	VBLENDVPS    Y0, Y3, Y8, Y8
+	VMULPS       Y8, Y0, Y0
+	VMOVUPS      Y0, (DI)(BX*4)
+	ADDQ         $0x08, BX
+	CMPQ         BX, R10
+	JLE          loop
+
+tail:
+	MOVQ         R10, CX
+	ADDQ         $0x08, CX
+	SUBQ         BX, CX
+	JZ           done
+	LEAQ         tailMask<>+128(SB), R15
+	SHLQ         $0x02, CX
+	SUBQ         CX, R15
+	VMOVDQU      (R15), Y15
+	VMASKMOVPS   (DI)(BX*4), Y15, Y0
+	VANDPS       constants<>+896(SB), Y0, Y1
+	VMOVUPS      constants<>+1024(SB), Y8
+	VMINPS       Y1, Y8, Y1
+	VMOVUPS      constants<>+768(SB), Y8
+	VMOVAPS      Y8, Y2
+	VFMADD231PS  constants<>+1088(SB), Y1, Y2
+	VDIVPS       Y2, Y8, Y2
+	VMOVUPS      constants<>+1664(SB), Y3
+	VFMADD213PS  constants<>+1600(SB), Y2, Y3
+	VFMADD213PS  constants<>+1536(SB), Y2, Y3
+	VFMADD213PS  constants<>+1472(SB), Y2, Y3
+	VFMADD213PS  constants<>+1408(SB), Y2, Y3
+	VFMADD213PS  constants<>+1344(SB), Y2, Y3
+	VFMADD213PS  constants<>+1280(SB), Y2, Y3
+	VFMADD213PS  constants<>+1216(SB), Y2, Y3
+	VFMADD213PS  constants<>+1152(SB), Y2, Y3
+	VMULPS       Y1, Y1, Y4
+	VMULPS       constants<>+960(SB), Y4, Y4
+	VMOVUPS      constants<>+320(SB), Y6
+	VFMADD231PS  constants<>+128(SB), Y4, Y6
+	VSUBPS       constants<>+320(SB), Y6, Y7
+	VFNMADD231PS constants<>+192(SB), Y7, Y4
+	VFNMADD231PS constants<>+256(SB), Y7, Y4
+	VMOVUPS      constants<>+384(SB), Y5
+	VFMADD213PS  constants<>+448(SB), Y4, Y5
+	VFMADD213PS  constants<>+512(SB), Y4, Y5
+	VFMADD213PS  constants<>+576(SB), Y4, Y5
+	VFMADD213PS  constants<>+640(SB), Y4, Y5
+	VFMADD213PS  constants<>+704(SB), Y4, Y5
+	VMULPS       Y4, Y4, Y7
+	VFMADD213PS  Y4, Y7, Y5
+	VADDPS       constants<>+768(SB), Y5, Y5
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y5, Y5
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y5, Y3, Y3
+	VCMPPS       $0x19, constants<>+1024(SB), Y1, Y1
+	VANDPS       Y1, Y3, Y3
+	VSUBPS       Y3, Y8, Y8
+	VBLENDVPS    Y0, Y3, Y8, Y8
+	VMULPS       Y8, Y0, Y0
+	VMOVDQU      (R15), Y15
+	VMASKMOVPS   Y0, Y15, (DI)(BX*4)
+
+done:
+	VZEROUPPER
+	RET
+
+// func geluTanhAVX2(x *float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·geluTanhAVX2(SB), NOSPLIT, $0-16
+	MOVQ x+0(FP), DI
+	MOVQ n+8(FP), R10
+	XORQ BX, BX
+	SUBQ $0x08, R10
+	JLT  tail
+
+loop:
+	VMOVUPS      (DI)(BX*4), Y0
+	VMULPS       Y0, Y0, Y1
+	VMOVUPS      constants<>+1728(SB), Y2
+	VFMADD132PS  constants<>+1792(SB), Y2, Y1
+	VMULPS       Y0, Y1, Y1
+	VXORPS       constants<>+832(SB), Y1, Y2
+	VMOVUPS      constants<>+64(SB), Y3
+	VMINPS       Y2, Y3, Y2
+	VMOVUPS      constants<>+0(SB), Y3
+	VMAXPS       Y2, Y3, Y2
+	VMOVUPS      constants<>+320(SB), Y5
+	VFMADD231PS  constants<>+128(SB), Y2, Y5
+	VSUBPS       constants<>+320(SB), Y5, Y6
+	VFNMADD231PS constants<>+192(SB), Y6, Y2
+	VFNMADD231PS constants<>+256(SB), Y6, Y2
+	VMOVUPS      constants<>+384(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y2, Y4
+	VFMADD213PS  constants<>+512(SB), Y2, Y4
+	VFMADD213PS  constants<>+576(SB), Y2, Y4
+	VFMADD213PS  constants<>+640(SB), Y2, Y4
+	VFMADD213PS  constants<>+704(SB), Y2, Y4
+	VMULPS       Y2, Y2, Y6
+	VFMADD213PS  Y2, Y6, Y4
+	VADDPS       constants<>+768(SB), Y4, Y4
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y5, Y4, Y4
+	VADDPS       constants<>+768(SB), Y4, Y2
+	VDIVPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (DI)(BX*4)
+	ADDQ         $0x08, BX
+	CMPQ         BX, R10
+	JLE          loop
+
+tail:
+	MOVQ         R10, CX
+	ADDQ         $0x08, CX
+	SUBQ         BX, CX
+	JZ           done
+	LEAQ         tailMask<>+128(SB), R15
+	SHLQ         $0x02, CX
+	SUBQ         CX, R15
+	VMOVDQU      (R15), Y15
+	VMASKMOVPS   (DI)(BX*4), Y15, Y0
+	VMULPS       Y0, Y0, Y1
+	VMOVUPS      constants<>+1728(SB), Y2
+	VFMADD132PS  constants<>+1792(SB), Y2, Y1
+	VMULPS       Y0, Y1, Y1
+	VXORPS       constants<>+832(SB), Y1, Y2
+	VMOVUPS      constants<>+64(SB), Y3
+	VMINPS       Y2, Y3, Y2
+	VMOVUPS      constants<>+0(SB), Y3
+	VMAXPS       Y2, Y3, Y2
+	VMOVUPS      constants<>+320(SB), Y5
+	VFMADD231PS  constants<>+128(SB), Y2, Y5
+	VSUBPS       constants<>+320(SB), Y5, Y6
+	VFNMADD231PS constants<>+192(SB), Y6, Y2
+	VFNMADD231PS constants<>+256(SB), Y6, Y2
+	VMOVUPS      constants<>+384(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y2, Y4
+	VFMADD213PS  constants<>+512(SB), Y2, Y4
+	VFMADD213PS  constants<>+576(SB), Y2, Y4
+	VFMADD213PS  constants<>+640(SB), Y2, Y4
+	VFMADD213PS  constants<>+704(SB), Y2, Y4
+	VMULPS       Y2, Y2, Y6
+	VFMADD213PS  Y2, Y6, Y4
+	VADDPS       constants<>+768(SB), Y4, Y4
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y5, Y4, Y4
+	VADDPS       constants<>+768(SB), Y4, Y2
+	VDIVPS       Y2, Y0, Y0
+	VMOVDQU      (R15), Y15
+	VMASKMOVPS   Y0, Y15, (DI)(BX*4)
+
+done:
+	VZEROUPPER
+	RET
+
 // func ropeAVX2(x *float32, y *float32, cos *float32, sin *float32, n int)
 // Requires: AVX, FMA3
 TEXT ·ropeAVX2(SB), NOSPLIT, $0-40
@@ -1505,6 +2355,137 @@ tail:
 	VMASKMOVPS  Y5, Y15, (SI)(BX*4)
 
 done:
+	VZEROUPPER
+	RET
+
+// func sumAVX2(x *float32, n int) float32
+// Requires: AVX, SSE
+TEXT ·sumAVX2(SB), NOSPLIT, $0-20
+	MOVQ   x+0(FP), DI
+	MOVQ   n+8(FP), R10
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+loop:
+	CMPQ    R10, $0x20
+	JLT     tail
+	VMOVUPS (DI), Y4
+	VADDPS  Y4, Y0, Y0
+	VMOVUPS 32(DI), Y4
+	VADDPS  Y4, Y1, Y1
+	VMOVUPS 64(DI), Y4
+	VADDPS  Y4, Y2, Y2
+	VMOVUPS 96(DI), Y4
+	VADDPS  Y4, Y3, Y3
+	ADDQ    $0x00000080, DI
+	SUBQ    $0x20, R10
+	JMP     loop
+
+tail:
+	TESTQ      R10, R10
+	JZ         done
+	MOVQ       R10, CX
+	LEAQ       tailMask<>+128(SB), R15
+	SHLQ       $0x02, CX
+	SUBQ       CX, R15
+	VMOVDQU    (R15), Y9
+	VMASKMOVPS (DI), Y9, Y4
+	VADDPS     Y4, Y0, Y0
+	VMOVDQU    32(R15), Y9
+	VMASKMOVPS 32(DI), Y9, Y4
+	VADDPS     Y4, Y1, Y1
+	VMOVDQU    64(R15), Y9
+	VMASKMOVPS 64(DI), Y9, Y4
+	VADDPS     Y4, Y2, Y2
+	VMOVDQU    96(R15), Y9
+	VMASKMOVPS 96(DI), Y9, Y4
+	VADDPS     Y4, Y3, Y3
+
+done:
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X9
+	VADDPS       X9, X0, X0
+	VMOVHLPS     X0, X0, X9
+	VADDPS       X9, X0, X0
+	VMOVSHDUP    X0, X9
+	VADDSS       X9, X0, X0
+	MOVSS        X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func squaresAVX2(x *float32, m float32, n int) float32
+// Requires: AVX, FMA3, SSE
+TEXT ·squaresAVX2(SB), NOSPLIT, $0-28
+	MOVQ         x+0(FP), DI
+	VBROADCASTSS m+8(FP), Y15
+	MOVQ         n+16(FP), R10
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+
+loop:
+	CMPQ        R10, $0x20
+	JLT         tail
+	VMOVUPS     (DI), Y4
+	VSUBPS      Y15, Y4, Y4
+	VFMADD231PS Y4, Y4, Y0
+	VMOVUPS     32(DI), Y4
+	VSUBPS      Y15, Y4, Y4
+	VFMADD231PS Y4, Y4, Y1
+	VMOVUPS     64(DI), Y4
+	VSUBPS      Y15, Y4, Y4
+	VFMADD231PS Y4, Y4, Y2
+	VMOVUPS     96(DI), Y4
+	VSUBPS      Y15, Y4, Y4
+	VFMADD231PS Y4, Y4, Y3
+	ADDQ        $0x00000080, DI
+	SUBQ        $0x20, R10
+	JMP         loop
+
+tail:
+	TESTQ       R10, R10
+	JZ          done
+	MOVQ        R10, CX
+	LEAQ        tailMask<>+128(SB), R15
+	SHLQ        $0x02, CX
+	SUBQ        CX, R15
+	VMOVDQU     (R15), Y9
+	VMASKMOVPS  (DI), Y9, Y4
+	VSUBPS      Y15, Y4, Y4
+	VANDPS      Y9, Y4, Y4
+	VFMADD231PS Y4, Y4, Y0
+	VMOVDQU     32(R15), Y9
+	VMASKMOVPS  32(DI), Y9, Y4
+	VSUBPS      Y15, Y4, Y4
+	VANDPS      Y9, Y4, Y4
+	VFMADD231PS Y4, Y4, Y1
+	VMOVDQU     64(R15), Y9
+	VMASKMOVPS  64(DI), Y9, Y4
+	VSUBPS      Y15, Y4, Y4
+	VANDPS      Y9, Y4, Y4
+	VFMADD231PS Y4, Y4, Y2
+	VMOVDQU     96(R15), Y9
+	VMASKMOVPS  96(DI), Y9, Y4
+	VSUBPS      Y15, Y4, Y4
+	VANDPS      Y9, Y4, Y4
+	VFMADD231PS Y4, Y4, Y3
+
+done:
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X9
+	VADDPS       X9, X0, X0
+	VMOVHLPS     X0, X0, X9
+	VADDPS       X9, X0, X0
+	VMOVSHDUP    X0, X9
+	VADDSS       X9, X0, X0
+	MOVSS        X0, ret+24(FP)
 	VZEROUPPER
 	RET
 

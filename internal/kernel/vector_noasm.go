@@ -22,6 +22,18 @@ func multiply(x []float32, s float32) {
 	multiplyGeneric(x, s)
 }
 
+func sum(x []float32) float32 {
+	return sumGeneric(x)
+}
+
+func squares(x []float32, m float32) float32 {
+	return squaresGeneric(x, m)
+}
+
+func scaleShift(dst, x, weight, bias []float32, m, s float32) {
+	scaleShiftGeneric(dst, x, weight, bias, m, s)
+}
+
 func maximum(x []float32) float32 {
 	return maximumGeneric(x)
 }
@@ -32,6 +44,14 @@ func expSum(x []float32, m float32) float32 {
 
 func swiGLU(dst, gate, up []float32) {
 	swiGLUGeneric(dst, gate, up)
+}
+
+func gelu(x []float32) {
+	geluGeneric(x)
+}
+
+func geluTanh(x []float32) {
+	geluTanhGeneric(x)
 }
 
 func rope(x, y, cos, sin []float32) {

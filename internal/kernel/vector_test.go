@@ -103,6 +103,23 @@ var operations = []operation{
 		},
 	},
 	{
+		name: "LayerNorm", outs: 1, bound: 1e-11, // 9.5e-13, at length 2, where the values may be close
+		lens: equalLens(4),
+		run:  func(b [][]float32) { LayerNorm(b[0], b[1], b[2], b[3], 1e-5) },
+		want: func(b [][]float64) {
+			n, mean, variance := float64(len(b[1])), 0.0, 0.0
+			for _, v := range b[1] {
+				mean += v / n
+			}
+			for _, v := range b[1] {
+				variance += (v - mean) * (v - mean) / n
+			}
+			for i, v := range b[1] {
+				b[0][i] = (v-mean)/math.Sqrt(variance+float64(float32(1e-5)))*b[2][i] + b[3][i]
+			}
+		},
+	},
+	{
 		name: "Softmax", outs: 1, bound: 1e-13, // 5.9e-14
 		lens: equalLens(1),
 		run:  func(b [][]float32) { Softmax(b[0]) },
@@ -127,6 +144,36 @@ var operations = []operation{
 		want: func(b [][]float64) {
 			for i := range b[0] {
 				b[0][i] = b[1][i] / (1 + math.Exp(-b[1][i])) * b[2][i]
+			}
+		},
+	},
+	{
+		name: "GELU", outs: 1, bound: 1e-12, // 1.4e-13
+		lens: equalLens(1),
+		run:  func(b [][]float32) { GELU(b[0]) },
+		want: func(b [][]float64) {
+			for i, v := range b[0] {
+				b[0][i] = v * math.Erfc(-v/math.Sqrt2) / 2
+			}
+		},
+	},
+	{
+		name: "GELUTanh", outs: 1, bound: 1e-12, // 3.8e-13
+		lens: equalLens(1),
+		run:  func(b [][]float32) { GELUTanh(b[0]) },
+		want: func(b [][]float64) {
+			for i, v := range b[0] {
+				b[0][i] = v / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(v+0.044715*v*v*v)))
+			}
+		},
+	},
+	{
+		name: "Multiply", outs: 1, bound: 1e-13, // 2.4e-15
+		lens: equalLens(2),
+		run:  func(b [][]float32) { Multiply(b[0], b[1]) },
+		want: func(b [][]float64) {
+			for i := range b[0] {
+				b[0][i] *= b[1][i]
 			}
 		},
 	},
@@ -255,6 +302,7 @@ func TestVectorOperationsInPlace(t *testing.T) {
 			fill(r, y, 1)
 			for name, f := range map[string]func(dst, x []float32){
 				"RMSNorm":     func(dst, x []float32) { RMSNorm(dst, x, y, 1e-6) },
+				"LayerNorm":   func(dst, x []float32) { LayerNorm(dst, x, y, y, 1e-6) },
 				"SwiGLU gate": func(dst, x []float32) { SwiGLU(dst, x, y) },
 				"SwiGLU up":   func(dst, x []float32) { SwiGLU(dst, y, x) },
 			} {
@@ -374,6 +422,68 @@ func TestExpError(t *testing.T) {
 	})
 }
 
+// TestGELUError holds the errors that the documentation of GELU states, and those of
+// GELUTanh: relative to the value as far as that is a normal float32. Both come from
+// rounding the exponent of the exponential, which grows with x² or more.
+func TestGELUError(t *testing.T) {
+	gelus := []struct {
+		name       string
+		f          func([]float32)
+		want       func(x float64) float64
+		near, tail float64 // bounds for x > -4, and for the tail divided by x²
+	}{
+		// Observed: 4.9e-7 and 3.8e-8.
+		{"GELU", GELU, func(x float64) float64 { return x * math.Erfc(-x/math.Sqrt2) / 2 }, 1e-6, 1e-7},
+		// Observed: 1.1e-6 and 1.3e-7.
+		{"GELUTanh", GELUTanh, func(x float64) float64 {
+			return x / (1 + math.Exp(-2*math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x)))
+		}, 2e-6, 3e-7},
+	}
+	eachImplementation(t, func(t *testing.T) {
+		for _, g := range gelus {
+			near, tail := 0.0, 0.0
+			for v := -40.0; v < 40; v += 1e-3 {
+				x := [1]float32{float32(v)}
+				want := g.want(float64(x[0]))
+				g.f(x[:])
+				if math.Abs(want) < 0x1p-110 {
+					if math.Abs(float64(x[0])) > 0x1p-110 {
+						t.Fatalf("%s(%g) = %g, want %g", g.name, v, x[0], want)
+					}
+					continue
+				}
+				e := math.Abs(float64(x[0])-want) / math.Abs(want)
+				if v > -4 {
+					near = max(near, e)
+				} else {
+					tail = max(tail, e/(v*v))
+				}
+			}
+			t.Logf("%s: relative error %.2g, tail %.2g·x²", g.name, near, tail)
+			if near > g.near || tail > g.tail {
+				t.Errorf("%s: relative error %.2g, tail %.2g·x², want at most %g and %g", g.name, near, tail, g.near, g.tail)
+			}
+		}
+	})
+}
+
+// TestLayerNormMean: a mean far above the deviations, as massive activations make it,
+// costs no digits but those that the values have lost already.
+func TestLayerNormMean(t *testing.T) {
+	eachImplementation(t, func(t *testing.T) {
+		x, ones, zeros := make([]float32, 576), make([]float32, 576), make([]float32, 576)
+		for i := range x {
+			x[i], ones[i] = 1e4+float32(i%2), 1
+		}
+		LayerNorm(x, x, ones, zeros, 0)
+		for i, v := range x {
+			if want := float32(i%2)*2 - 1; math.Abs(float64(v-want)) > 1e-5 {
+				t.Fatalf("value %d = %g, want %g", i, v, want)
+			}
+		}
+	})
+}
+
 // TestVectorWidthsAgree: AVX2 and AVX-512 give the same bits.
 func TestVectorWidthsAgree(t *testing.T) {
 	names := Implementations()
@@ -411,6 +521,9 @@ func TestVectorLengths(t *testing.T) {
 		"Add":             func() { Add(two, three) },
 		"RMSNorm":         func() { RMSNorm(two, three, three, 0) },
 		"RMSNorm weight":  func() { RMSNorm(two, two, three, 0) },
+		"LayerNorm":       func() { LayerNorm(two, three, three, three, 0) },
+		"LayerNorm bias":  func() { LayerNorm(two, two, two, three, 0) },
+		"Multiply":        func() { Multiply(two, three) },
 		"SwiGLU":          func() { SwiGLU(two, two, three) },
 		"Rope odd length": func() { Rope(three, two[:1], two[:1]) },
 		"Rope sin":        func() { Rope(two, two[:1], two) },
@@ -464,7 +577,7 @@ func FuzzVector(f *testing.F) {
 func BenchmarkVector(b *testing.B) {
 	for _, name := range Implementations() {
 		for _, o := range operations {
-			n := map[string]int{"Rope": 32, "DotRows": 64, "AxpyRows": 64, "SwiGLU": 1536, "Softmax": 512}[o.name]
+			n := map[string]int{"Rope": 32, "DotRows": 64, "AxpyRows": 64, "SwiGLU": 1536, "GELU": 1536, "GELUTanh": 1536, "Softmax": 512}[o.name]
 			if n == 0 {
 				n = 576
 			}

@@ -3,6 +3,7 @@ package lm
 import (
 	"errors"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -30,7 +31,7 @@ func TestParseConfig(t *testing.T) {
 		{"head_dim null", with(`"head_dim":null`), func(c Config) Config { return c }},
 		{"no grouping", strings.Replace(llamaJSON, `"num_key_value_heads":4,`, ``, 1), func(c Config) Config { c.KVHeads = 8; return c }},
 		{"tied, biases", with(`"tie_word_embeddings":true,"attention_bias":true,"mlp_bias":true`), func(c Config) Config {
-			c.TiedHead, c.AttentionBias, c.MLPBias = true, true, true
+			c.TiedHead, c.QKVBias, c.OutBias, c.MLPBias = true, true, true, true
 			return c
 		}},
 		{"default eps and theta", strings.NewReplacer(`,"rms_norm_eps":1e-05,"rope_theta":10000.0`, ``).Replace(llamaJSON), func(c Config) Config {
@@ -58,7 +59,7 @@ func TestParseConfig(t *testing.T) {
 		{"mistral, window", with(`"model_type":"mistral","sliding_window":9`), func(Config) Config { c := mistral; c.Window = 9; return c }},
 	} {
 		got, err := ParseConfig([]byte(c.json))
-		if want := c.want(base); err != nil || got != want {
+		if want := c.want(base); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: ParseConfig = %+v, %v, want %+v", c.name, got, err, want)
 		}
 	}
@@ -127,7 +128,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		{"window negative", with(`"model_type":"mistral","sliding_window":-1`), ErrConfig},
 		{"window a string", with(`"model_type":"mistral","sliding_window":"all"`), ErrConfig},
 	} {
-		if got, err := ParseConfig([]byte(c.json)); !errors.Is(err, c.want) || got != (Config{}) {
+		if got, err := ParseConfig([]byte(c.json)); !errors.Is(err, c.want) || !reflect.DeepEqual(got, Config{}) {
 			t.Errorf("%s: ParseConfig = %+v, %v, want %v", c.name, got, err, c.want)
 		}
 	}
@@ -163,6 +164,14 @@ func FuzzParseConfig(f *testing.F) {
 	f.Add([]byte(with(`"rope_scaling":{"factor":32.0,"high_freq_factor":4.0,"low_freq_factor":1.0,"original_max_position_embeddings":8192,"rope_type":"llama3"}`)))
 	f.Add([]byte(with(`"rope_parameters":{"rope_type":"linear","factor":2,"rope_theta":7}`)))
 	f.Add([]byte(with(`"hidden_size":-9223372036854775808,"num_attention_heads":-1`)))
+	for _, c := range []string{qwen25JSON, qwen3JSON, gpt2JSON, pythiaJSON, gemmaJSON} {
+		f.Add([]byte(c))
+	}
+	f.Add(change(f, qwen25JSON, `"use_sliding_window":true,"max_window_layers":-1,"sliding_window":1`))
+	f.Add(change(f, gpt2JSON, `"n_embd":-9223372036854775808,"n_head":-1,"n_inner":null`))
+	f.Add(change(f, pythiaJSON, `"rotary_pct":1,"partial_rotary_factor":1,"rope_theta":10000`))
+	f.Add(change(f, gemmaJSON, `"layer_types":"-","num_hidden_layers":9223372036854775807,"_sliding_window_pattern":1`))
+	f.Add(change(f, gemmaJSON, `"rope_scaling":"-","rope_parameters":{"full_attention":{"rope_theta":1e308},"sliding_attention":{"factor":1e-9,"type":"linear"}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := ParseConfig(b)
 		if err != nil {
@@ -174,10 +183,26 @@ func FuzzParseConfig(f *testing.F) {
 		if err := c.validate(); err != nil {
 			t.Fatalf("accepted, but %v", err)
 		}
-		for _, f := range c.Rope.frequencies(c.HeadDim) {
-			if !(f >= 0 && f <= 1) {
-				t.Fatalf("frequency %g of %+v", f, c.Rope)
+		for i := range c.Layers {
+			r := c.Rope
+			if c.local(i) {
+				r = c.LocalRope
 			}
+			for _, f := range r.frequencies(c.rotaryDim()) {
+				if !(f >= 0 && f <= 1) {
+					t.Fatalf("layer %d: frequency %g of %+v", i, f, r)
+				}
+			}
+			if i == 2 {
+				break // of each kind, one has been seen
+			}
+		}
+		if s := c.queryScale(); !(s > 0 && s <= 1) {
+			t.Fatalf("queries are scaled by %g", s)
+		}
+		// An empty checkpoint lacks something, whatever is asked for.
+		if _, err := Load(c, memory(t, nil), Options{Threads: 1}); !errors.Is(err, ErrTensor) {
+			t.Fatalf("Load = %v, want %v", err, ErrTensor)
 		}
 	})
 }

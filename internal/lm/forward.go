@@ -14,8 +14,8 @@ type Stream uint8
 // The streams of layer i.
 const (
 	Residual  Stream = iota // the sum that goes on to the next layer, after block i
-	Attention               // what attention adds to it: the output of o_proj
-	MLP                     // what the MLP adds to it: the output of down_proj
+	Attention               // what attention adds to it: the output of o_proj, normed if the model norms it
+	MLP                     // what the MLP adds to it: the output of down_proj, normed if the model norms it
 )
 
 // String returns the stream's name in lower case.
@@ -43,8 +43,6 @@ const (
 	// at once. It bounds the scratch of the MLP; 128 rows are enough for the
 	// matrices to run at full speed though they are read once a chunk.
 	chunkRows = 128
-	// spanTokens is how many queries of one sequence are a task of attention.
-	spanTokens = 64
 	// panelColumns is how kernel pads columns.
 	panelColumns = kernel.PanelColumns
 )
@@ -89,6 +87,7 @@ func (m *Model) Prefix(ctx context.Context, ids []int32) (*Prefix, error) {
 // longest of its sequences.
 type Run struct {
 	m    *Model
+	eps  float32 // of the norms
 	busy atomic.Bool
 	job  job
 
@@ -104,15 +103,15 @@ type Run struct {
 	spans  []span // tasks of attention
 
 	// Of T tokens.
-	x        []float32   // (T, hidden): residual stream
-	q        []float32   // (T, heads*headDim): queries; then what attention makes of them
-	seqs     []sequence  // and their keys and values, in
-	memory   []float32   // (T, 2*kvHeads*headDim), each sequence rounded up to panels
-	seqOf    []int32     // (T): index of its sequence
-	pos      []int32     // (T): position in its sequence, prefix included
-	hidden   [][]float32 // for each tap (T, hidden)
-	cos, sin []float32   // (longest sequence, headDim/2)
-	scratch  []scratch   // of each worker
+	x       []float32   // (T, hidden): residual stream
+	q       []float32   // (T, heads*headDim): queries; then what attention makes of them
+	seqs    []sequence  // and their keys and values, in
+	memory  []float32   // (T, 2*kvHeads*headDim), each sequence rounded up to panels
+	seqOf   []int32     // (T): index of its sequence
+	pos     []int32     // (T): position in its sequence, prefix included
+	hidden  [][]float32 // for each tap (T, hidden)
+	turns   [2]turns    // of Model.frequencies
+	scratch scratch     // of the caller; the pool's workers have theirs in the model
 
 	rowsStep, attentionStep func(worker, chunk int)
 }
@@ -123,11 +122,13 @@ type scratch struct {
 	b         []float32       // (chunkRows, widest): what the matrices make of them
 	rows      kernel.Int8Rows // (chunkRows, inputs): what the matrices of Int8 read
 	attention kernel.Attention
+
+	parallel []float32 // (chunkRows, hidden): normed rows, where the MLP's differ from a
 }
 
 // NewRun returns a Run for this model.
 func (m *Model) NewRun() *Run {
-	r := &Run{m: m, scratch: make([]scratch, m.pool.size)}
+	r := &Run{m: m, eps: float32(m.config.NormEps)}
 	r.job.finished = make(chan struct{}, 1)
 	r.rowsStep, r.attentionStep = r.rows, r.attend
 	return r
@@ -135,17 +136,42 @@ func (m *Model) NewRun() *Run {
 
 // Bytes returns the memory that the run holds.
 func (r *Run) Bytes() int {
-	n := cap(r.x) + cap(r.q) + cap(r.memory) + cap(r.seqOf) + cap(r.pos) + cap(r.cos) + cap(r.sin)
+	n := cap(r.x) + cap(r.q) + cap(r.memory) + cap(r.seqOf) + cap(r.pos)
+	for i := range r.turns {
+		n += cap(r.turns[i].cos) + cap(r.turns[i].sin)
+	}
 	for _, h := range r.hidden {
 		n += cap(h)
 	}
 	n *= 4
-	n += 32*cap(r.spans) + 120*cap(r.seqs)
-	for i := range r.scratch {
-		s := &r.scratch[i]
-		n += 4*(cap(s.a)+cap(s.b)) + s.rows.Bytes() + s.attention.Bytes()
+	return n + 32*cap(r.spans) + 120*cap(r.seqs) + r.scratch.bytes()
+}
+
+func (s *scratch) bytes() int {
+	return 4*(cap(s.a)+cap(s.b)+cap(s.parallel)) + s.rows.Bytes() + s.attention.Bytes()
+}
+
+// scratchOf returns the memory of a worker, large enough for a chunk of this pass. It is
+// the worker's own, whichever run it works for.
+func (r *Run) scratchOf(worker int) *scratch {
+	s := &r.scratch
+	if worker > 0 {
+		s = &r.m.scratch[worker-1]
 	}
-	return n
+	c := &r.m.config
+	rows, widest := min(chunkRows, len(r.ids)), c.wide()
+	if r.m.arithmetic == Int8 {
+		s.rows.Reset(rows, max(c.Hidden, c.Heads*c.HeadDim, c.Intermediate))
+		if c.Activation == SwiGLU { // its gates and what they gate never come out
+			widest = c.Intermediate
+		}
+	}
+	resize(&s.a, rows*c.Hidden)
+	if c.Parallel {
+		resize(&s.parallel, rows*c.Hidden)
+	}
+	resize(&s.b, rows*max((c.Heads+2*c.KVHeads)*c.HeadDim, widest))
+	return s
 }
 
 // Forward runs the model over sequences that are packed one behind the other:
@@ -246,27 +272,17 @@ func (r *Run) prepare(p *Prefix, ids []int32, lens []int, taps []Tap, capture *P
 	r.chunks = (total + chunkRows - 1) / chunkRows
 	r.chunks = min(total, (r.chunks+m.pool.size-1)/m.pool.size*m.pool.size)
 
-	qDim, kvDim := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	r.layout(lens)
 	resize(&r.x, total*c.Hidden)
-	resize(&r.q, total*qDim)
+	resize(&r.q, total*c.Heads*c.HeadDim)
 	for len(r.hidden) < len(taps) {
 		r.hidden = append(r.hidden, nil)
 	}
 	for i := range taps {
 		resize(&r.hidden[i], total*c.Hidden)
 	}
-	r.cos, r.sin = appendRotations(r.cos, r.sin, m.frequencies, longest)
-	rows := min(chunkRows, total)
-	for i := range r.scratch {
-		s := &r.scratch[i]
-		resize(&s.a, rows*c.Hidden)
-		if m.arithmetic == Int8 {
-			resize(&s.b, rows*max(qDim+2*kvDim, c.Intermediate))
-			s.rows.Reset(rows, max(c.Hidden, qDim, c.Intermediate))
-		} else {
-			resize(&s.b, rows*max(qDim+2*kvDim, 2*c.Intermediate))
-		}
+	for i := range r.turns {
+		r.turns[i].extend(m.frequencies[i], longest)
 	}
 	return nil
 }

@@ -56,6 +56,16 @@ type linear struct {
 	int8 *kernel.Int8Matrix // with its bias
 }
 
+// outputs returns the width of what mul makes.
+func (l *linear) outputs() (n int) {
+	if l.int8 != nil {
+		_, n = l.int8.Dims()
+	} else {
+		_, n = l.f32.Dims()
+	}
+	return n
+}
+
 func (l *linear) bytes() int {
 	if l.int8 != nil {
 		return l.int8.Bytes()
@@ -74,20 +84,39 @@ func (l *linear) mul(s *scratch, c, x []float32, n int) {
 	addBias(c, l.bias, n)
 }
 
-// mulSwiGLU computes c = silu(gate)·up for the two halves of a gated projection
-// and n rows of x. c has room for both halves.
-func (l *linear) mulSwiGLU(s *scratch, c, x []float32, n int) {
-	if l.int8 != nil {
+// mulActivate computes c = activation(x·Wᵀ + b) for n rows of x. c has room for all
+// outputs, though only half of them come out of a gated activation.
+func (l *linear) mulActivate(a Activation, s *scratch, c, x []float32, n int) {
+	if l.int8 != nil && a == SwiGLU {
 		_, outputs := l.int8.Dims()
 		l.int8.MulSwiGLU(c, outputs, s.quantize(l.int8, x, n), 0, outputs)
 		return
 	}
 	l.mul(s, c, x, n)
-	_, both := l.f32.Dims()
-	for i := range n {
-		gate, up := c[i*both:][:both/2], c[i*both+both/2:][:both/2]
-		kernel.SwiGLU(c[i*both/2:][:both/2], gate, up) // never beyond gate
+	switch a {
+	case SwiGLU:
+		gate(c, l.outputs()/2, n, kernel.SwiGLU)
+	case GEGLU:
+		gate(c, l.outputs()/2, n, geglu)
+	case GELU:
+		kernel.GELU(c[:n*l.outputs()])
+	case GELUTanh:
+		kernel.GELUTanh(c[:n*l.outputs()])
 	}
+}
+
+// gate replaces n rows (2*width), gates first, by n rows (width).
+func gate(x []float32, width, n int, f func(dst, gate, up []float32)) {
+	for i := range n {
+		f(x[i*width:][:width], x[2*i*width:][:width], x[(2*i+1)*width:][:width]) // never beyond the gate
+	}
+}
+
+// geglu computes dst = gelu(gate)·up. It overwrites gate.
+func geglu(dst, gate, up []float32) {
+	kernel.GELUTanh(gate)
+	kernel.Multiply(gate, up)
+	copy(dst, gate)
 }
 
 // quantize makes n rows of inputs of m of x.

@@ -3,7 +3,6 @@ package lm
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"path/filepath"
 	"runtime/debug"
@@ -86,7 +85,6 @@ func TestInt8Stories(t *testing.T) {
 func TestInt8Shapes(t *testing.T) {
 	for _, shape := range shapes {
 		c := shape.c
-		c.Family = "llama"
 		f := memory(t, checkpoint(c, shape.dtype, 3))
 		ids := randomIDs(150, c.Vocab, 4)
 		exact := states(t, load(t, c, f, Options{Threads: 1}), ids)
@@ -95,7 +93,7 @@ func TestInt8Shapes(t *testing.T) {
 		for i, tap := range allTaps(c) {
 			e := squares(got[i], exact[i])
 			worst = max(worst, e)
-			// Observed: 5.2e-4.
+			// Observed: 6.0e-4.
 			if e > 2e-3 {
 				t.Errorf("%s: layer %d, %v: NMSE %.2g, want at most 2e-3", shape.name, tap.Layer, tap.Stream, e)
 			}
@@ -108,33 +106,34 @@ func TestInt8Shapes(t *testing.T) {
 // AVX-512, with VNNI and without; portable code rounds norms and attention
 // differently, and stays near.
 func TestInt8SameBits(t *testing.T) {
-	c := shapes[1].c
-	c.Family = "llama"
-	f := memory(t, checkpoint(c, shapes[1].dtype, 3))
-	ids := randomIDs(150, c.Vocab, 4)
-	all := map[string][][]float32{}
-	each(t, func(t *testing.T) {
-		all[kernel.Implementation()] = states(t, load(t, c, f, Options{Threads: 1, Arithmetic: Int8}), ids)
-	})
-	worst := 0.0
-	for i, tap := range allTaps(c) {
-		var first []float32
-		for _, name := range kernel.Implementations()[1:] {
-			got := all[name][i]
-			if first == nil {
-				first = got
+	for _, shape := range shapes {
+		c := shape.c
+		f := memory(t, checkpoint(c, shape.dtype, 3))
+		ids := randomIDs(150, c.Vocab, 4)
+		all := map[string][][]float32{}
+		withEach(t, kernel.Implementations(), func(t *testing.T) {
+			all[kernel.Implementation()] = states(t, load(t, c, f, Options{Threads: 1, Arithmetic: Int8}), ids)
+		})
+		worst := 0.0
+		for i, tap := range allTaps(c) {
+			var first []float32
+			for _, name := range kernel.Implementations()[1:] {
+				got := all[name][i]
+				if first == nil {
+					first = got
+				}
+				if !slices.Equal(got, first) {
+					t.Errorf("%s: layer %d, %v: %s differs by %.2g", shape.name, tap.Layer, tap.Stream, name, relative(got, first))
+				}
+				worst = max(worst, squares(all["generic"][i], got))
 			}
-			if !slices.Equal(got, first) {
-				t.Errorf("layer %d, %v: %s differs by %.2g", tap.Layer, tap.Stream, name, relative(got, first))
-			}
-			worst = max(worst, squares(all["generic"][i], got))
 		}
+		// Observed: 4.4e-9; a value next to a rounding boundary that falls to the other side costs more.
+		if worst > 1e-4 {
+			t.Errorf("%s: portable code: NMSE %.2g, want at most 1e-4", shape.name, worst)
+		}
+		t.Logf("%s: largest NMSE of portable code: %.2g", shape.name, worst)
 	}
-	// Observed: 2.4e-14; a value next to a rounding boundary that falls to the other side costs more.
-	if worst > 1e-4 {
-		t.Errorf("portable code: NMSE %.2g, want at most 1e-4", worst)
-	}
-	t.Logf("largest NMSE of portable code: %.2g", worst)
 }
 
 // massive plants what trained models have: channels of the MLP that fire a thousand times
@@ -233,7 +232,6 @@ func TestInt8MassiveActivations(t *testing.T) {
 // names the tensor; large ones are not.
 func TestInt8HostileWeights(t *testing.T) {
 	c := shapes[1].c
-	c.Family = "llama"
 	for _, name := range []string{"self_attn.k_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"} {
 		for _, v := range []float64{math.NaN(), math.Inf(-1), 1e38} {
 			ts := checkpoint(c, safetensors.F32, 1)
@@ -294,8 +292,8 @@ func TestInt8SmolLM2Shape(t *testing.T) {
 	if limit := 160_000_000; before > 0 && after-before > limit {
 		t.Errorf("512 tokens in eight bits made %d bytes resident, want at most %d", after-before, limit)
 	}
-	t.Log(fmt.Sprintf("%s: loaded in %v, weights %d MB, resident %d MB more, arena %.1f MB",
-		kernel.Implementation(), took, m.Bytes()/1e6, (after-before)/1e6, float64(r.Bytes())/1e6))
+	t.Logf("%s: loaded in %v, weights %d MB, resident %d MB more, arena %.1f MB",
+		kernel.Implementation(), took, m.Bytes()/1e6, (after-before)/1e6, float64(r.Bytes())/1e6)
 	for i, v := range r.Hidden(0) {
 		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
 			t.Fatalf("value %d is %v", i, v)

@@ -1,7 +1,6 @@
 package lm
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 )
@@ -11,87 +10,66 @@ import (
 // "llama"), and Mistral, which adds a sliding window.
 
 // llamaConfig reads the config.json of model_type "llama". Defaults are those of
-// transformers' LlamaConfig; the sizes have none here, since a checkpoint that
-// leaves them out is more likely to be damaged than to have Llama 7B's.
+// transformers' LlamaConfig.
 func llamaConfig(f configFile) (Config, error) {
-	switch {
-	case or(f.HiddenAct, "silu") != "silu":
+	if err := f.fullAttention(); err != nil {
+		return Config{}, err
+	}
+	c, err := f.llama(10000)
+	c.OutBias, c.QKVBias = or(f.AttentionBias, false), or(f.AttentionBias, false)
+	c.MLPBias = or(f.MLPBias, false)
+	return c, err
+}
+
+// llama reads what Llama has in common with Mistral and Qwen.
+func (f configFile) llama(theta float64) (Config, error) {
+	if or(f.HiddenAct, "silu") != "silu" {
 		return Config{}, fmt.Errorf("%w: hidden_act %.40q, want \"silu\"", ErrUnsupported, *f.HiddenAct)
-	case !isNull(f.Quantization):
-		return Config{}, fmt.Errorf("%w: quantization_config: want F32, F16 or BF16 weights", ErrUnsupported)
-	case f.RopeInterleaved:
-		return Config{}, fmt.Errorf("%w: rope_interleaved", ErrUnsupported)
-	case or(f.PartialRotaryFactor, 1) != 1:
-		return Config{}, fmt.Errorf("%w: partial_rotary_factor %g", ErrUnsupported, *f.PartialRotaryFactor)
 	}
-	for _, t := range f.LayerTypes {
-		if t != "full_attention" {
-			return Config{}, fmt.Errorf("%w: layer_types has %.40q", ErrUnsupported, t)
-		}
+	if err := f.allRotary(); err != nil {
+		return Config{}, err
 	}
-	rope, err := parseRope(f)
+	c, err := f.base()
 	if err != nil {
 		return Config{}, err
 	}
-	headDim := 0
-	if f.Heads > 0 {
-		headDim = f.HiddenSize / f.Heads
-	}
-	if f.HeadDim == nil && headDim*f.Heads != f.HiddenSize {
-		return Config{}, fmt.Errorf("%w: num_attention_heads %d does not divide hidden_size %d", ErrConfig, f.Heads, f.HiddenSize)
-	}
-	return Config{
-		Hidden:        f.HiddenSize,
-		Intermediate:  f.IntermediateSize,
-		Layers:        f.Layers,
-		Heads:         f.Heads,
-		KVHeads:       or(f.KVHeads, f.Heads),
-		HeadDim:       or(f.HeadDim, headDim),
-		Vocab:         f.Vocab,
-		Positions:     f.Positions,
-		NormEps:       or(f.NormEps, 1e-6),
-		Rope:          rope,
-		TiedHead:      or(f.TieWordEmbeddings, false),
-		AttentionBias: f.AttentionBias,
-		MLPBias:       f.MLPBias,
-	}, nil
+	c.NormEps = or(f.NormEps, 1e-6)
+	c.Rope, err = parseRope(f, theta)
+	return c, err
 }
 
 // mistralWindow is MistralConfig's default, which files of Mistral 7B v0.1 may
 // leave out; later models say null.
 const mistralWindow = 4096
 
-// mistralConfig reads the config.json of model_type "mistral".
+// mistralConfig reads the config.json of model_type "mistral". attention_bias and
+// mlp_bias do not matter: transformers' Mistral has none and looks for none.
 func mistralConfig(f configFile) (Config, error) {
-	f.AttentionBias, f.MLPBias = false, false // transformers' Mistral has none and looks for none
-	c, err := llamaConfig(f)
+	if err := f.fullAttention(); err != nil {
+		return Config{}, err
+	}
+	c, err := f.llama(10000)
 	if err != nil {
 		return Config{}, err
 	}
-	switch {
-	case len(f.SlidingWindow) == 0:
-		c.Window = mistralWindow
-	case !isNull(f.SlidingWindow):
-		if err := json.Unmarshal(f.SlidingWindow, &c.Window); err != nil || c.Window < 1 {
-			return Config{}, fmt.Errorf("%w: sliding_window is not a positive number or null", ErrConfig)
-		}
-	}
-	return c, nil
+	c.Window, err = f.window(mistralWindow)
+	return c, err
 }
 
-// llamaNames are the tensors of LlamaForCausalLM and MistralForCausalLM.
+// llamaNames are the tensors of the ForCausalLM classes of Llama, Mistral and Qwen2.
 var llamaNames = names{
-	embed: "model.embed_tokens.weight",
-	norm:  "model.norm.weight",
+	base:  "model.",
+	embed: "embed_tokens.weight",
+	norm:  "norm",
 	head:  "lm_head.weight",
 
-	block:         "model.layers.%d.",
-	attentionNorm: "input_layernorm.weight",
+	block:         "layers.%d.",
+	attentionNorm: "input_layernorm",
 	q:             "self_attn.q_proj",
 	k:             "self_attn.k_proj",
 	v:             "self_attn.v_proj",
 	o:             "self_attn.o_proj",
-	mlpNorm:       "post_attention_layernorm.weight",
+	mlpNorm:       "post_attention_layernorm",
 	gate:          "mlp.gate_proj",
 	up:            "mlp.up_proj",
 	down:          "mlp.down_proj",

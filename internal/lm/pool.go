@@ -6,9 +6,12 @@ import "sync/atomic"
 // small chunks; whoever is free, the caller first of all, takes the next one.
 // Nobody spins: a worker sleeps on a channel until a step is offered, and a
 // caller never waits for a worker that has not begun, so that a core which is
-// busy elsewhere costs its share of the work and no more.
+// busy elsewhere costs its share of the work and no more. Steps are offered while
+// there are fewer callers than workers: beyond that each caller does its own, and
+// waits for nobody.
 type pool struct {
-	size   int // workers, the caller included
+	size   int          // workers, the caller included
+	active atomic.Int32 // callers in a step
 	offers chan offer
 	quit   chan struct{}
 }
@@ -52,7 +55,9 @@ func newPool(size int) *pool {
 // calls have. Calls with the same worker do not overlap within a job; worker is
 // below p.size. Chunk 0 begins first.
 func (p *pool) run(j *job, do func(worker, chunk int), chunks int) {
-	if p.size == 1 || chunks <= 1 {
+	helpers := min(p.size-int(p.active.Add(1)), chunks-1)
+	defer p.active.Add(-1)
+	if helpers <= 0 {
 		for c := range chunks {
 			do(0, c)
 		}
@@ -62,7 +67,7 @@ func (p *pool) run(j *job, do func(worker, chunk int), chunks int) {
 	j.done.Store(0)
 	epoch := uint32(j.state.Load()>>32) + 1
 	j.state.Store(uint64(epoch)<<32 | uint64(chunks))
-	for range min(p.size, chunks) - 1 {
+	for range helpers {
 		select {
 		case p.offers <- offer{j, epoch}:
 		default: // everybody has more than enough to do

@@ -4,14 +4,15 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/alkimiadev/alknet-firewall/internal/safetensors"
 )
 
-// reference is a second forward pass: float64, one sequence, one token after the
-// other as in llama2.c (run.c), sharing no code with the first but the reader of
-// checkpoints.
+// reference is a second forward pass, of the Llama family alone: float64, one
+// sequence, one token after the other as in llama2.c (run.c), sharing no code with the
+// first but the reader of checkpoints. For the other families, see TestFamilies.
 type reference struct {
 	c    Config
 	w    map[string][]float64
@@ -169,8 +170,8 @@ func (r *reference) rotate(x []float64, pos int) {
 	}
 }
 
-// checkpoint returns random tensors for a model. Matrices keep the size of what
-// they multiply; norms are near 1.
+// checkpoint returns random tensors for a model of any family. Matrices keep the size
+// of what they multiply; norms are near 1.
 func checkpoint(c Config, dtype safetensors.DType, seed uint64) []safetensors.Tensor {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	var ts []safetensors.Tensor
@@ -196,29 +197,25 @@ func checkpoint(c Config, dtype safetensors.DType, seed uint64) []safetensors.Te
 		}
 		ts = append(ts, t)
 	}
-	linear := func(name string, bias bool, out, in int) {
-		add(name+".weight", 0, 1/math.Sqrt(float64(in)), out, in)
-		if bias {
-			add(name+".bias", 0, 0.1, out)
+	l := loader{config: c, names: families[c.Family].names.based()}
+	l.expect(func(name string, shape ...int) {
+		in := shape[len(shape)-1]
+		if l.names.transposed {
+			in = shape[0]
 		}
-	}
-	add("model.embed_tokens.weight", 0, 1, c.Vocab, c.Hidden)
-	add("model.norm.weight", 1, 0.1, c.Hidden)
-	if !c.TiedHead {
-		add("lm_head.weight", 0, 0.1, c.Vocab, c.Hidden)
-	}
-	for l := range c.Layers {
-		p := fmt.Sprintf("model.layers.%d.", l)
-		add(p+"input_layernorm.weight", 1, 0.1, c.Hidden)
-		linear(p+"self_attn.q_proj", c.AttentionBias, c.Heads*c.HeadDim, c.Hidden)
-		linear(p+"self_attn.k_proj", c.AttentionBias, c.KVHeads*c.HeadDim, c.Hidden)
-		linear(p+"self_attn.v_proj", c.AttentionBias, c.KVHeads*c.HeadDim, c.Hidden)
-		linear(p+"self_attn.o_proj", c.AttentionBias, c.Hidden, c.Heads*c.HeadDim)
-		add(p+"post_attention_layernorm.weight", 1, 0.1, c.Hidden)
-		linear(p+"mlp.gate_proj", c.MLPBias, c.Intermediate, c.Hidden)
-		linear(p+"mlp.up_proj", c.MLPBias, c.Intermediate, c.Hidden)
-		linear(p+"mlp.down_proj", c.MLPBias, c.Hidden, c.Intermediate)
-	}
+		switch {
+		case name == l.names.embed || name == l.names.positions:
+			add(name, 0, 1, shape...)
+		case name == l.names.head:
+			add(name, 0, 0.1, shape...)
+		case len(shape) == 2:
+			add(name, 0, 1/math.Sqrt(float64(in)), shape...)
+		case strings.HasSuffix(name, ".bias") || c.Norm == RMSNormPlusOne:
+			add(name, 0, 0.1, shape...)
+		default:
+			add(name, 1, 0.1, shape...)
+		}
+	})
 	return ts
 }
 

@@ -7,7 +7,7 @@ import (
 
 // Rope says how positions rotate queries and keys (Su et al. 2021,
 // arXiv:2104.09864): pair i of a head turns by position·frequency(i), with
-// frequency(i) = Theta^(-2i/HeadDim), changed for longer contexts by Type.
+// frequency(i) = Theta^(-2i/RotaryDim), changed for longer contexts by Type.
 type Rope struct {
 	Theta float64
 	// Type is one of
@@ -26,8 +26,7 @@ type Rope struct {
 
 // parseRope reads the three ways in which config.json says it: rope_theta alone,
 // with rope_scaling, or within rope_parameters (transformers 5).
-func parseRope(f configFile) (Rope, error) {
-	r := Rope{Theta: or(f.RopeTheta, 10000), Type: "default"}
+func parseRope(f configFile, theta float64) (Rope, error) {
 	s := f.RopeScaling
 	if f.RopeParameters != nil {
 		if s != nil {
@@ -35,16 +34,20 @@ func parseRope(f configFile) (Rope, error) {
 		}
 		s = f.RopeParameters
 	}
+	if s != nil && (s.Full != nil || s.Sliding != nil) {
+		return Rope{}, fmt.Errorf("%w: rope_parameters for each type of layers", ErrUnsupported)
+	}
+	return s.rope(or(f.RopeTheta, theta)), nil
+}
+
+// rope returns what s says, whose theta is the given one unless s has its own. A nil s
+// is the default.
+func (s *ropeFile) rope(theta float64) Rope {
 	if s == nil {
-		return r, nil
+		return Rope{Theta: theta, Type: "default"}
 	}
-	if or(s.PartialRotaryFactor, 1) != 1 {
-		return Rope{}, fmt.Errorf("%w: partial_rotary_factor %g", ErrUnsupported, *s.PartialRotaryFactor)
-	}
-	r.Theta = or(s.Theta, r.Theta)
-	r.Type = or(s.RopeType, or(s.Type, "default"))
+	r := Rope{Theta: or(s.Theta, theta), Type: or(s.RopeType, or(s.Type, "default"))}
 	switch r.Type {
-	case "default", "dynamic":
 	case "linear":
 		r.Factor = or(s.Factor, 0)
 	case "llama3":
@@ -52,7 +55,7 @@ func parseRope(f configFile) (Rope, error) {
 		r.LowFreq, r.HighFreq = or(s.LowFreqFactor, 0), or(s.HighFreqFactor, 0)
 		r.Original = or(s.OriginalPositions, 0)
 	}
-	return r, nil
+	return r
 }
 
 func (r Rope) validate() error {
@@ -82,10 +85,10 @@ func (r Rope) validate() error {
 
 // frequencies returns the angle, in radians, by which each pair of a head turns
 // from one position to the next.
-func (r Rope) frequencies(headDim int) []float64 {
-	f := make([]float64, headDim/2)
+func (r Rope) frequencies(rotaryDim int) []float64 {
+	f := make([]float64, rotaryDim/2)
 	for i := range f {
-		f[i] = math.Pow(r.Theta, -float64(2*i)/float64(headDim))
+		f[i] = math.Pow(r.Theta, -float64(2*i)/float64(rotaryDim))
 		switch r.Type {
 		case "linear":
 			f[i] /= r.Factor
@@ -104,14 +107,14 @@ func (r Rope) frequencies(headDim int) []float64 {
 	return f
 }
 
-// appendRotations appends the cosines and sines of positions from len(cos) on
-// until there are n: (n, len(frequencies)) each.
-func appendRotations(cos, sin []float32, frequencies []float64, n int) (c, s []float32) {
-	for pos := len(cos) / len(frequencies); pos < n; pos++ {
-		for _, f := range frequencies {
-			sn, cs := math.Sincos(float64(pos) * f)
-			cos, sin = append(cos, float32(cs)), append(sin, float32(sn))
-		}
+// turns are the rotations of the first positions: (positions, rotaryDim/2) each.
+type turns struct{ cos, sin []float32 }
+
+// extend adds positions until there are n.
+func (t *turns) extend(frequencies []float64, n int) {
+	for at := len(t.cos); at < n*len(frequencies); at++ {
+		pos, i := at/len(frequencies), at%len(frequencies)
+		sin, cos := math.Sincos(float64(pos) * frequencies[i])
+		t.cos, t.sin = append(t.cos, float32(cos)), append(t.sin, float32(sin))
 	}
-	return cos, sin
 }

@@ -12,28 +12,30 @@ import (
 )
 
 // BatchTokens is how many tokens one forward pass takes at most, unless a
-// single window is larger. At 8 windows of 128 tokens the matrix kernels run at
+// single window is larger. At 4 windows of 128 tokens the matrix kernels run at
 // full speed, and the arena stays small.
-const BatchTokens = 1088
+const BatchTokens = 544
 
 // minWindow is what a window counts for at least: keys are kept in panels of so many.
 const minWindow = kernel.PanelColumns
 
-// passes runs the windows of all batches of a reader through the model, one pass
-// after another, each with all of the model's threads.
+// passes runs the windows of all batches of a reader through the model, in at most
+// as many passes at once as the model has threads: alone, a pass has all threads;
+// beside others it keeps to its own, which wastes nothing on waiting for each other.
 //
 // Nobody waits for a pass to fill, and there is no goroutine for it: a batch that
-// finds no pass under way leads one at once, with what there is. Batches that come
-// meanwhile wait; when the pass ends, its leader goes on if it has windows left, or
-// else appoints the one that has waited longest. The next pass takes what all of them
-// have, a window each in turn, so that a short text never waits for more of a long
-// one than the pass under way.
+// comes while there is a pass to be had leads one at once, with what there is.
+// Others wait; when a pass ends, the next takes what all of those have, a window each
+// in turn, so that a short text never waits for more of a long one than the passes
+// under way. A batch is in one pass at a time, and its windows are read in order.
 type passes struct {
 	mu      sync.Mutex
-	waiting []*Batch // with windows that no pass has taken, next in turn first
-	led     bool     // there is a leader
+	waiting []*Batch // with windows that no pass has taken, next in turn first; none is in a pass
+	free    []*pass
+}
 
-	// The leader's, of its pass.
+// A pass is one forward pass, and its arena. It belongs to its leader.
+type pass struct {
 	run   *lm.Run
 	ids   []int32
 	lens  []int
@@ -57,9 +59,9 @@ type flush struct {
 	// tokens begin at ids[token], and those of its text at start[text].
 	scan, window, token, text int
 
-	left      int  // windows that were not read yet
-	running   bool // some are in the pass under way
-	abandoned bool // the call will not wait for more than the pass under way
+	left      int   // windows that were not read yet
+	pass      *pass // that it is in
+	abandoned bool  // the call waits for the pass that it is in and for no other
 	err       error
 }
 
@@ -76,91 +78,69 @@ func (p *passes) read(ctx context.Context, b *Batch, scans []*Scan) error {
 	}
 	b.settle()
 	p.waiting = append(p.waiting, b)
-	leads := !p.led
-	p.led = true
+	p.dispatch()
 	p.mu.Unlock()
 	for {
-		if !leads {
-			select {
-			case leads = <-b.wake:
-				if !leads {
-					return b.err
-				}
-			case <-ctx.Done():
+		select {
+		case leads := <-b.wake:
+			if !leads || p.lead(b) {
+				return b.err
 			}
-		}
-		if ctx.Err() != nil {
-			return p.abandon(b, leads)
-		}
-		if leads && p.pass(b) {
-			return b.err
+		case <-ctx.Done():
+			return p.abandon(b)
 		}
 	}
 }
 
 // abandon takes b, whose context has ended, away from the passes.
-func (p *passes) abandon(b *Batch, leads bool) error {
+func (p *passes) abandon(b *Batch) error {
 	p.mu.Lock()
 	b.abandoned = true
-	p.remove(b)
-	running := b.running
-	select {
-	case leads = <-b.wake: // in the meantime
-		running = false
-	default:
-	}
-	if leads {
-		p.appoint()
+	i := slices.Index(p.waiting, b)
+	if i >= 0 {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
 	}
 	p.mu.Unlock()
-	if running {
-		<-b.wake // the pass reads what the caller will use again
+	// A pass reads what the caller will use again, and others may wait for it.
+	if i < 0 && <-b.wake {
+		p.lead(b)
 	}
 	return context.Cause(b.ctx)
 }
 
-var errBroken = errors.New("reading: the pass broke off") // by a panic
-
-// pass leads one pass for b. It reports whether b is done; if so, b leads no more.
-func (p *passes) pass(b *Batch) (done bool) {
-	p.mu.Lock()
-	p.take()
-	p.mu.Unlock()
-	p.ctx = passContext{context.Background(), p.parts}
-	err := errBroken
-	defer func() { done = p.end(b, err) }() // others wait for it, whatever happens
-	if err = p.run.Forward(&p.ctx, b.r.prefix, p.ids, p.lens, b.r.taps); err != nil {
-		return
+// dispatch fills the passes that are to be had with the windows that wait, and wakes
+// their leaders.
+func (p *passes) dispatch() {
+	for len(p.waiting) > 0 && len(p.free) > 0 {
+		t := p.free[len(p.free)-1]
+		p.free = p.free[:len(p.free)-1]
+		p.fill(t)
+		t.parts[0].batch.wake <- true
 	}
-	row := 0
-	for i, t := range p.parts {
-		b.r.spans(p.run, t.scan, t.window, row, t.text)
-		row += p.lens[i]
-	}
-	return
 }
 
-// take fills a pass, one window of each batch in turn.
-func (p *passes) take() {
-	p.ids, p.lens, p.parts = p.ids[:0], p.lens[:0], p.parts[:0]
+// fill puts windows into a pass, one of each batch in turn.
+func (p *passes) fill(t *pass) {
+	t.ids, t.lens, t.parts = t.ids[:0], t.lens[:0], t.parts[:0]
 	for cost := 0; len(p.waiting) > 0; {
 		b := p.waiting[0]
 		s := b.scans[b.scan]
 		w := s.queue[b.window]
 		n := w.n + len(b.r.suffix)
-		if cost += max(n, minWindow); cost > BatchTokens && len(p.lens) > 0 {
-			return
+		if cost += max(n, minWindow); cost > BatchTokens && len(t.lens) > 0 {
+			break
 		}
-		p.ids = append(p.ids, s.ids[b.token:b.token+n]...)
-		p.lens = append(p.lens, n)
-		p.parts = append(p.parts, part{b, s, w, b.text})
-		b.running = true
+		t.ids = append(t.ids, s.ids[b.token:b.token+n]...)
+		t.lens = append(t.lens, n)
+		t.parts = append(t.parts, part{b, s, w, b.text})
+		b.pass = t
 		b.window, b.token, b.text = b.window+1, b.token+n, b.text+w.n
 		p.waiting = append(p.waiting[:0], p.waiting[1:]...)
 		if b.settle() {
 			p.waiting = append(p.waiting, b)
 		}
 	}
+	p.waiting = slices.DeleteFunc(p.waiting, func(b *Batch) bool { return b.pass != nil })
 }
 
 // settle moves on to the next scan that has a window, if this one has none left, and
@@ -172,49 +152,60 @@ func (f *flush) settle() bool {
 	return f.scan < len(f.scans)
 }
 
-// end tells the batches of a pass what became of their windows. If its leader b is
-// done, another is appointed.
-func (p *passes) end(b *Batch, err error) (done bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, t := range p.parts {
-		if t.batch.left--; err != nil && t.batch.err == nil {
-			t.batch.err = err
-			if t.batch.ctx.Err() != nil {
-				t.batch.err = context.Cause(t.batch.ctx)
-			}
-			p.remove(t.batch)
-		}
-	}
-	for _, t := range p.parts {
-		if !t.batch.running {
-			continue
-		}
-		t.batch.running = false
-		if t.batch != b && (t.batch.left == 0 || t.batch.err != nil || t.batch.abandoned) {
-			t.batch.wake <- false
-		}
-	}
-	clear(p.parts)
-	if done = b.left == 0 || b.err != nil; done {
-		p.appoint()
-	}
-	return done
-}
+var errBroken = errors.New("reading: the pass broke off") // by a panic
 
-// appoint makes a leader of the batch whose turn it is.
-func (p *passes) appoint() {
-	if len(p.waiting) == 0 {
-		p.led = false
+// lead runs the pass that b leads, and reports whether b is done.
+func (p *passes) lead(b *Batch) (done bool) {
+	t := b.pass
+	t.ctx = passContext{context.Background(), t.parts}
+	err := errBroken
+	defer func() { done = p.end(t, err) }() // others wait for it, whatever happens
+	if err = t.run.Forward(&t.ctx, b.r.prefix, t.ids, t.lens, b.r.taps); err != nil {
 		return
 	}
-	p.waiting[0].wake <- true
+	row := 0
+	for i, x := range t.parts {
+		b.r.spans(t.run, x.scan, x.window, row, x.text)
+		row += t.lens[i]
+	}
+	return
 }
 
-func (p *passes) remove(b *Batch) {
-	if i := slices.Index(p.waiting, b); i >= 0 {
-		p.waiting = slices.Delete(p.waiting, i, i+1)
+// end tells the batches of a pass what became of their windows, and reports whether
+// its leader is done. Those that have more get in line again.
+func (p *passes) end(t *pass, err error) (done bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, x := range t.parts {
+		b := x.batch
+		if b.left--; err != nil && b.err == nil {
+			b.err = err
+			if b.ctx.Err() != nil {
+				b.err = context.Cause(b.ctx)
+			}
+		}
 	}
+	for i, x := range t.parts {
+		b := x.batch
+		if b.pass == nil { // was here
+			continue
+		}
+		b.pass = nil
+		switch over := b.left == 0 || b.err != nil || b.abandoned; {
+		case i == 0:
+			if done = over; !over {
+				p.waiting = append(p.waiting, b)
+			}
+		case over:
+			b.wake <- false
+		default:
+			p.waiting = append(p.waiting, b)
+		}
+	}
+	clear(t.parts)
+	p.free = append(p.free, t)
+	p.dispatch()
+	return done
 }
 
 // passContext is the context of a pass: it ends when nobody waits for it any more.

@@ -53,8 +53,22 @@ func waiting(t *testing.T, r *Reader, n int) {
 	t.Fatalf("%d batches do not wait", n)
 }
 
-// TestTurns: behind a pass under way, a long text and short ones share the next
-// passes, a window of each in turn, whoever came first; and their readings are those
+// occupy takes all passes away, as if they were under way; the function that it
+// returns gives them back.
+func occupy(r *Reader) (free func()) {
+	p := &r.passes
+	held := p.free
+	p.free = nil
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.free = held
+		p.dispatch()
+	}
+}
+
+// TestTurns: where no pass is to be had, a long text and short ones share the next
+// one, a window of each in turn, whoever came first; and their readings are those
 // that they have alone.
 func TestTurns(t *testing.T) {
 	r := load(t, sizes)
@@ -64,13 +78,16 @@ func TestTurns(t *testing.T) {
 		spans, _ := read(t, r, s)
 		want = append(want, spans)
 	}
-	r.passes.led = true // as if a pass were under way
+	p := &r.passes
+	only := p.free[0]
+	occupy(r)
 	var wg sync.WaitGroup
 	var got []*[]Span
+	var batches []*Batch
 	for i, s := range texts {
 		b := r.NewBatch()
 		scan, spans := queued(t, r, b, s)
-		got = append(got, spans)
+		got, batches = append(got, spans), append(batches, b)
 		wg.Go(func() {
 			if err := b.Flush(context.Background(), scan); err != nil {
 				t.Errorf("text %d: %v", i, err)
@@ -78,24 +95,13 @@ func TestTurns(t *testing.T) {
 		})
 		waiting(t, r, i+1)
 	}
-	// What the next leader will take, on a copy of the queue's state.
-	p := &r.passes
 	p.mu.Lock()
-	before := slices.Clone(p.waiting)
-	cursors := map[*Batch]flush{}
-	for _, b := range before {
-		cursors[b] = b.flush
-	}
-	p.take()
+	p.fill(only)
 	var order []int
-	for _, part := range p.parts {
-		order = append(order, slices.Index(before, part.batch))
+	for _, part := range only.parts {
+		order = append(order, slices.Index(batches, part.batch))
 	}
-	for _, b := range before {
-		b.flush = cursors[b]
-	}
-	p.waiting = before
-	p.appoint()
+	batches[order[0]].wake <- true
 	p.mu.Unlock()
 	if len(order) < 10 || !slices.Equal(order[:6], []int{0, 1, 2, 3, 0, 0}) {
 		t.Errorf("the first pass takes windows of texts %v, want one of each in turn", order)
@@ -106,8 +112,8 @@ func TestTurns(t *testing.T) {
 			t.Errorf("text %d reads otherwise in company", i)
 		}
 	}
-	if p.led || len(p.waiting) > 0 {
-		t.Error("the passes do not rest")
+	if len(p.free) != 1 || len(p.waiting) > 0 {
+		t.Error("the pass does not rest")
 	}
 }
 
@@ -115,7 +121,7 @@ func TestTurns(t *testing.T) {
 // takes nobody with it.
 func TestAbandon(t *testing.T) {
 	r := load(t, sizes)
-	r.passes.led = true
+	free := occupy(r)
 	cause := errors.New("had enough")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	var stay, leave sync.WaitGroup
@@ -138,10 +144,8 @@ func TestAbandon(t *testing.T) {
 		waiting(t, r, i+1)
 	}
 	cancel(cause)
-	leave.Wait() // though the pass under way never ends
-	r.passes.mu.Lock()
-	r.passes.appoint()
-	r.passes.mu.Unlock()
+	leave.Wait() // though no pass ends
+	free()
 	stay.Wait()
 }
 
@@ -166,7 +170,7 @@ func TestPassContext(t *testing.T) {
 // TestPassesUnderLoad: many readers of many texts, some of which give up. What is
 // read is right to the last bit, and nobody hangs.
 func TestPassesUnderLoad(t *testing.T) {
-	r := load(t, sizes)
+	r := loadThreads(t, sizes, 2)
 	var texts []string
 	var want [][]Span
 	for i := range 6 {
@@ -203,7 +207,7 @@ func TestPassesUnderLoad(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if p := &r.passes; p.led || len(p.waiting) > 0 {
+	if p := &r.passes; len(p.free) != 2 || len(p.waiting) > 0 {
 		t.Error("the passes do not rest")
 	}
 	for range 1000 { // the last of them may be on their way out
@@ -219,9 +223,10 @@ func TestPassesUnderLoad(t *testing.T) {
 // next pass is led by somebody else.
 func TestPassPanics(t *testing.T) {
 	r := load(t, sizes)
-	good := r.passes.run
-	r.passes.run = nil // any pass panics
-	r.passes.led = true
+	only := r.passes.free[0]
+	good := only.run
+	only.run = nil // any pass panics
+	free := occupy(r)
 	var wg sync.WaitGroup
 	for i := range 3 {
 		b := r.NewBatch()
@@ -238,11 +243,9 @@ func TestPassPanics(t *testing.T) {
 		})
 		waiting(t, r, i+1)
 	}
-	r.passes.mu.Lock()
-	r.passes.appoint()
-	r.passes.mu.Unlock()
+	free()
 	wg.Wait()
-	r.passes.run = good
+	only.run = good
 	if spans, _ := read(t, r, "A short text."); len(spans) == 0 {
 		t.Error("no pass after one that broke off")
 	}

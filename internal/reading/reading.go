@@ -108,7 +108,9 @@ func New(ctx context.Context, model *lm.Model, tok *tokenizer.Tokenizer, plan co
 			return nil, fmt.Errorf("run the prefix: %w", err)
 		}
 	}
-	r.passes.run = model.NewRun()
+	for range model.Threads() {
+		r.passes.free = append(r.passes.free, &pass{run: model.NewRun()})
+	}
 	return r, nil
 }
 

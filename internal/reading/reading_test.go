@@ -23,6 +23,11 @@ func nano(t *testing.T) *Files {
 
 func load(t *testing.T, plan codebook.Spec) *Reader {
 	t.Helper()
+	return loadThreads(t, plan, 1)
+}
+
+func loadThreads(t *testing.T, plan codebook.Spec, threads int) *Reader {
+	t.Helper()
 	f := nano(t)
 	dim, layers, err := f.Hidden()
 	if err != nil {
@@ -34,7 +39,7 @@ func load(t *testing.T, plan codebook.Spec) *Reader {
 		{Layer: layers, Stream: "residual", Pool: codebook.Last},
 	}
 	plan.Prefix, plan.Suffix = "<|endoftext|>", "<|close|>"
-	r, err := f.Load(context.Background(), plan, 1)
+	r, err := f.Load(context.Background(), plan, threads)
 	if err != nil {
 		t.Fatal(err)
 	}

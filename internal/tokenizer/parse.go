@@ -500,7 +500,14 @@ func (t *Tokenizer) preTokenizer(data json.RawMessage, depth int) error {
 			break
 		}
 		if c.Pattern.Regex == nil {
-			return unsupported("pre-tokenizer Split by a string")
+			switch {
+			case c.Pattern.String == nil || *c.Pattern.String == "":
+				return malformed("pre-tokenizer Split without a pattern")
+			case c.Behavior != "MergedWithPrevious" || c.Invert:
+				return unsupported("pre-tokenizer Split by a string with behavior %s and invert %t", quote(c.Behavior), c.Invert)
+			}
+			t.scanners = append(t.scanners, after(*c.Pattern.String))
+			break
 		}
 		// The known patterns match everywhere, so what is between matches is empty and these two are the same.
 		if !(c.Behavior == "Isolated" && !c.Invert || c.Behavior == "Removed" && c.Invert) {

@@ -207,6 +207,18 @@ func (each) next(_ *classTable, b []byte) int {
 	return i
 }
 
+// after cuts behind every occurrence of a string.
+type after string
+
+func (s after) next(_ *classTable, b []byte) int {
+	for i := range b {
+		if at(b, i, string(s)) {
+			return i + len(s)
+		}
+	}
+	return len(b)
+}
+
 func at(b []byte, i int, s string) bool {
 	return b[i] == s[0] && len(b)-i >= len(s) && string(b[i:i+len(s)]) == s
 }

@@ -2,7 +2,7 @@
 //
 // [Parse] reads a tokenizer.json as Hugging Face tokenizers writes it; [Tokenizer.Encode] does the work. Ids agree with that library
 // (0.23.2 is the reference) for byte-pair encodings of two kinds: byte-level ones with the pre-tokenizers of GPT-2, SmolLM2, Llama 3,
-// Qwen2 and GPT-NeoX, and SentencePiece-style ones with byte fallback, as Llama 2 and TinyLlama have. A file that asks for anything
+// Qwen2 and GPT-NeoX, and SentencePiece-style ones with byte fallback, as Llama 2, TinyLlama and Gemma have. A file that asks for anything
 // else is refused with the name of what is not known: nothing is skipped over.
 //
 // It differs from the reference where screening untrusted text asks for it:

@@ -397,6 +397,8 @@ func TestParseErrors(t *testing.T) {
 		{`{"pre_tokenizer":{"type":"Whitespace"},` + model + `}`, ErrUnsupported, "Whitespace"},
 		{`{"pre_tokenizer":{"type":"Split","pattern":{"Regex":"\\w+|\\s+"},"behavior":"Isolated","invert":false},` + model + `}`, ErrUnsupported, `\\w+|\\s+`},
 		{`{"pre_tokenizer":{"type":"Split","pattern":{"String":" "},"behavior":"Isolated","invert":false},` + model + `}`, ErrUnsupported, "Split"},
+		{`{"pre_tokenizer":{"type":"Split","pattern":{"String":" "},"behavior":"MergedWithPrevious","invert":true},` + model + `}`, ErrUnsupported, "invert true"},
+		{`{"pre_tokenizer":{"type":"Split","pattern":{"String":""},"behavior":"MergedWithPrevious","invert":false},` + model + `}`, ErrMalformed, "pattern"},
 		{`{"pre_tokenizer":{"type":"Split","pattern":{"Regex":"` + strings.ReplaceAll(patternGPT2, `\`, `\\`) + `"},"behavior":"Removed","invert":false},` + model + `}`, ErrUnsupported, "Removed"},
 		{`{"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"ByteLevel"},{"type":"Digits"}]},` + model + `}`, ErrUnsupported, "after ByteLevel"},
 		{`{"pre_tokenizer":{"type":"Metaspace","replacement":"_"},` + model + `}`, ErrUnsupported, `"_"`},

@@ -43,6 +43,21 @@ const (
 	cExp5
 	cOne
 	cSign
+	cAbs
+	cMinusHalf
+	cGeluFar
+	cGeluT
+	cGelu1
+	cGelu2
+	cGelu3
+	cGelu4
+	cGelu5
+	cGelu6
+	cGelu7
+	cGelu8
+	cGelu9
+	cTanhLinear
+	cTanhCube
 )
 
 var (
@@ -71,6 +86,22 @@ func defineConstants() {
 		cExp5:    5.0000001201e-1,
 		cOne:     1,
 		cSign:    float32(math.Copysign(0, -1)),
+
+		cAbs:        math.Float32frombits(1<<31 - 1),
+		cMinusHalf:  -0.5,
+		cGeluFar:    13,
+		cGeluT:      11. / 32.,
+		cGelu1:      0.1371183219653225,
+		cGelu2:      0.13756747750004927,
+		cGelu3:      0.1165445758038621,
+		cGelu4:      0.11348750836452068,
+		cGelu5:      -0.04140565942987681,
+		cGelu6:      0.19417784830429236,
+		cGelu7:      -0.27475181773114077,
+		cGelu8:      0.14541093819311401,
+		cGelu9:      -0.028149197149528356,
+		cTanhLinear: 1.5957691216057308,
+		cTanhCube:   0.071354816272600244,
 	} {
 		for i := range 16 {
 			DATA(64*n+4*i, U32(math.Float32bits(v)))
@@ -92,6 +123,7 @@ func vector() {
 		dotRows(w)
 		axpyRows(w)
 		elementwise(w)
+		sums(w)
 		maximum(w)
 		expSum(w)
 	}
@@ -373,11 +405,7 @@ func elementwise(w width) {
 	Load(Param("dst"), RDI)
 	Load(Param("x"), RSI)
 	Load(Param("weight"), RDX)
-	s, err := Param("s").Resolve()
-	if err != nil {
-		panic(err)
-	}
-	VBROADCASTSS(s.Addr, w.reg(2))
+	w.broadcast("s", w.reg(2))
 	Load(Param("n"), R10)
 	w.each(w.reg(15), func(load func(GPPhysical, VecPhysical), store func(VecPhysical, GPPhysical)) {
 		load(RSI, w.reg(0))
@@ -387,14 +415,29 @@ func elementwise(w width) {
 		store(w.reg(0), RDI)
 	})
 
+	TEXT("scaleShift"+w.name, NOSPLIT, "func(dst, x, weight, bias *float32, m, s float32, n int)")
+	Doc("scaleShift" + w.name + " replaces scaleShiftGeneric.")
+	Load(Param("dst"), RDI)
+	Load(Param("x"), RSI)
+	Load(Param("weight"), RDX)
+	Load(Param("bias"), R8)
+	w.broadcast("m", w.reg(4))
+	w.broadcast("s", w.reg(2))
+	Load(Param("n"), R10)
+	w.each(w.reg(15), func(load func(GPPhysical, VecPhysical), store func(VecPhysical, GPPhysical)) {
+		load(RSI, w.reg(0))
+		load(RDX, w.reg(1))
+		load(R8, w.reg(3))
+		VSUBPS(w.reg(4), w.reg(0), w.reg(0))
+		VMULPS(w.reg(2), w.reg(0), w.reg(0))
+		VFMADD213PS(w.reg(3), w.reg(1), w.reg(0))
+		store(w.reg(0), RDI)
+	})
+
 	TEXT("multiply"+w.name, NOSPLIT, "func(x *float32, s float32, n int)")
 	Doc("multiply" + w.name + " replaces multiplyGeneric.")
 	Load(Param("x"), RDI)
-	s, err = Param("s").Resolve()
-	if err != nil {
-		panic(err)
-	}
-	VBROADCASTSS(s.Addr, w.reg(2))
+	w.broadcast("s", w.reg(2))
 	Load(Param("n"), R10)
 	w.each(w.reg(15), func(load func(GPPhysical, VecPhysical), store func(VecPhysical, GPPhysical)) {
 		load(RDI, w.reg(0))
@@ -409,24 +452,68 @@ func elementwise(w width) {
 	Load(Param("up"), RDX)
 	Load(Param("n"), R10)
 	w.each(w.reg(15), func(load func(GPPhysical, VecPhysical), store func(VecPhysical, GPPhysical)) {
-		g, u, x, c := w.reg(0), w.reg(1), w.reg(2), w.reg(3)
+		g, u := w.reg(0), w.reg(1)
 		load(RSI, g)
 		load(RDX, u)
-		if w.wide {
-			VPXORD(constant(cSign), g, x)
-		} else {
-			VXORPS(constant(cSign), g, x)
-		}
-		// NaN stays: MIN and MAX return their second source, here x, if either is one.
-		VMOVUPS(constant(cHigh), c)
-		VMINPS(x, c, x)
-		VMOVUPS(constant(cLow), c)
-		VMAXPS(x, c, x)
-		w.exp(x, w.reg(4), w.reg(5), w.reg(6))
-		VADDPS(constant(cOne), w.reg(4), x)
-		VDIVPS(x, g, g)
+		w.logistic(g, g)
 		VMULPS(u, g, g)
 		store(g, RDI)
+	})
+
+	TEXT("gelu"+w.name, NOSPLIT, "func(x *float32, n int)")
+	Doc("gelu" + w.name + " replaces geluGeneric.")
+	Load(Param("x"), RDI)
+	Load(Param("n"), R10)
+	w.each(w.reg(15), func(load func(GPPhysical, VecPhysical), store func(VecPhysical, GPPhysical)) {
+		x, a, t, p, h, e, c := w.reg(0), w.reg(1), w.reg(2), w.reg(3), w.reg(4), w.reg(5), w.reg(8)
+		load(RDI, x)
+		VANDPS(constant(cAbs), x, a)
+		VMOVUPS(constant(cGeluFar), c)
+		VMINPS(a, c, a) // NaN stays
+		VMOVUPS(constant(cOne), c)
+		VMOVAPS(c, t)
+		VFMADD231PS(constant(cGeluT), a, t)
+		VDIVPS(t, c, t)
+		VMOVUPS(constant(cGelu9), p)
+		for c := cGelu8; c >= cGelu1; c-- {
+			VFMADD213PS(constant(c), t, p)
+		}
+		VMULPS(a, a, h)
+		VMULPS(constant(cMinusHalf), h, h)
+		w.exp(h, e, w.reg(6), w.reg(7))
+		VMULPS(t, e, e)
+		VMULPS(e, p, p)
+		// Zero where a is not less than the far end; NaN stays. Then 1-p, and p where the
+		// sign of x is set.
+		if w.wide {
+			VCMPPS(Imm(0x19), constant(cGeluFar), a, K3)
+			VMOVAPS_Z(p, K3, p)
+			VSUBPS(p, c, c)
+			VPMOVD2M(x, K3)
+			VMOVAPS(p, K3, c)
+		} else {
+			VCMPPS(Imm(0x19), constant(cGeluFar), a, a)
+			VANDPS(a, p, p)
+			VSUBPS(p, c, c)
+			VBLENDVPS(x, p, c, c)
+		}
+		VMULPS(c, x, x)
+		store(x, RDI)
+	})
+
+	TEXT("geluTanh"+w.name, NOSPLIT, "func(x *float32, n int)")
+	Doc("geluTanh" + w.name + " replaces geluTanhGeneric.")
+	Load(Param("x"), RDI)
+	Load(Param("n"), R10)
+	w.each(w.reg(15), func(load func(GPPhysical, VecPhysical), store func(VecPhysical, GPPhysical)) {
+		x, u := w.reg(0), w.reg(1)
+		load(RDI, x)
+		VMULPS(x, x, u)
+		VMOVUPS(constant(cTanhLinear), w.reg(2))
+		VFMADD132PS(constant(cTanhCube), w.reg(2), u)
+		VMULPS(x, u, u)
+		w.logistic(x, u)
+		store(x, RDI)
 	})
 
 	TEXT("rope"+w.name, NOSPLIT, "func(x, y, cos, sin *float32, n int)")
@@ -451,6 +538,33 @@ func elementwise(w width) {
 	})
 }
 
+// logistic emits y = y / (1 + exp(-x)); x may be y. It smashes registers 2 to 6.
+func (w width) logistic(y, x VecPhysical) {
+	u, c := w.reg(2), w.reg(3)
+	if w.wide {
+		VPXORD(constant(cSign), x, u)
+	} else {
+		VXORPS(constant(cSign), x, u)
+	}
+	// NaN stays: MIN and MAX return their second source, here u, if either is one.
+	VMOVUPS(constant(cHigh), c)
+	VMINPS(u, c, u)
+	VMOVUPS(constant(cLow), c)
+	VMAXPS(u, c, u)
+	w.exp(u, w.reg(4), w.reg(5), w.reg(6))
+	VADDPS(constant(cOne), w.reg(4), u)
+	VDIVPS(u, y, y)
+}
+
+// broadcast emits the load of a float32 parameter into all lanes of x.
+func (w width) broadcast(parameter string, x VecPhysical) {
+	p, err := Param(parameter).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	VBROADCASTSS(p.Addr, x)
+}
+
 // exp emits p = exp(x) as in exp of package kernel. It smashes x, z and n.
 func (w width) exp(x, p, z, n VecPhysical) {
 	VMOVUPS(constant(cMagic), z)
@@ -467,6 +581,69 @@ func (w width) exp(x, p, z, n VecPhysical) {
 	VADDPS(constant(cOne), p, p)
 	VPSLLD(Imm(23), z, z)
 	VMULPS(z, p, p)
+}
+
+// sums emits the sum of n > 0 values, and that of their squared distances from m, 32
+// values at a time.
+func sums(w width) {
+	for _, squares := range []bool{false, true} {
+		name, signature := "sum", "func(x *float32, n int) float32"
+		if squares {
+			name, signature = "squares", "func(x *float32, m float32, n int) float32"
+		}
+		TEXT(name+w.name, NOSPLIT, signature)
+		Doc(name + w.name + " replaces " + name + "Generic.")
+		mean, x, mask := w.reg(15), w.reg(4), w.reg(9)
+		Load(Param("x"), RDI)
+		if squares {
+			w.broadcast("m", mean)
+		}
+		Load(Param("n"), R10)
+		for v := range w.parts() {
+			w.zero(w.reg(v))
+		}
+		body := func(v int, tail bool) {
+			at := Mem{Base: RDI, Disp: 4 * w.lanes * v}
+			if tail {
+				w.loadTail(v, at, x, mask)
+			} else {
+				VMOVUPS(at, x)
+			}
+			if !squares {
+				VADDPS(x, w.reg(v), w.reg(v))
+				return
+			}
+			VSUBPS(mean, x, x)
+			switch {
+			case tail && w.wide:
+				VMOVAPS_Z(x, masks[v], x)
+			case tail:
+				VANDPS(mask, x, x)
+			}
+			VFMADD231PS(x, x, w.reg(v))
+		}
+		Label("loop")
+		CMPQ(R10, Imm(32))
+		JLT(LabelRef("tail"))
+		for v := range w.parts() {
+			body(v, false)
+		}
+		ADDQ(U32(128), RDI)
+		SUBQ(Imm(32), R10)
+		JMP(LabelRef("loop"))
+		Label("tail")
+		TESTQ(R10, R10)
+		JZ(LabelRef("done"))
+		MOVQ(R10, RCX)
+		w.tail()
+		for v := range w.parts() {
+			body(v, true)
+		}
+		Label("done")
+		Store(w.fold(0, 9), ReturnIndex(0))
+		VZEROUPPER()
+		RET()
+	}
 }
 
 // maximum emits the maximum of n > 0 values. What is beyond them counts as the first.
@@ -518,12 +695,8 @@ func expSum(w width) {
 	TEXT("expSum"+w.name, NOSPLIT, "func(x *float32, m float32, n int) float32")
 	Doc("expSum" + w.name + " replaces expSumGeneric.")
 	Load(Param("x"), RDI)
-	m, err := Param("m").Resolve()
-	if err != nil {
-		panic(err)
-	}
 	most, x, p, z, n, keep, mask := w.reg(15), w.reg(4), w.reg(5), w.reg(6), w.reg(7), w.reg(8), w.reg(9)
-	VBROADCASTSS(m.Addr, most)
+	w.broadcast("m", most)
 	Load(Param("n"), R10)
 	for v := range w.parts() {
 		w.zero(w.reg(v))

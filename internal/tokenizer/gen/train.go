@@ -107,6 +107,11 @@ func main() {
 		metaspace := map[string]any{"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": scheme == "always"}
 		write("metaspace-"+scheme, nil, metaspace, metaspace, model(spm, merges, options), special)
 	}
+	// Gemma's: the text is one word, for its spaces are gone when it is split behind them. And one where they are not.
+	gemma := map[string]any{"type": "Split", "pattern": map[string]any{"String": " "}, "behavior": "MergedWithPrevious", "invert": false}
+	plain := sequence("decoders", replace("▁", " "), map[string]any{"type": "ByteFallback"}, map[string]any{"type": "Fuse"})
+	write("whole", replace(" ", "▁"), gemma, plain, model(spm, merges, options), special)
+	write("words", nil, gemma, plain, model(spm, merges, options), special)
 	// Without bytes, and the unknown not fused.
 	without := slices.DeleteFunc(slices.Clone(spm), func(s string) bool { return strings.HasPrefix(s, "<0x") })
 	write("charunk", replace(" ", "▁"), nil, nil, model(without, merges, map[string]any{"unk_token": "<unk>"}), special)
