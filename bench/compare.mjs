@@ -9,7 +9,6 @@ import { cut, open } from './safetensors.mjs'
 
 const here = import.meta.dirname
 const work = path.join(here, 'work')
-const binary = path.join(work, 'alknet-firewall')
 
 // HuggingFaceTB/SmolLM2-135M, config.json.
 const smollm2 = {
@@ -27,11 +26,13 @@ const { values: flags } = parseArgs({
     rounds: { type: 'string', default: '5' },
     repeat: { type: 'string', default: '3' },
     tokenizer: { type: 'string' },
+    binary: { type: 'string' },
     json: { type: 'string' },
     prepare: { type: 'boolean', default: false },
     check: { type: 'boolean', default: false },
   },
 })
+const binary = path.resolve(flags.binary ?? path.join(work, 'alknet-firewall'))
 const layers = Number(flags.layers), rounds = Number(flags.rounds), repeat = Number(flags.repeat)
 const numbers = s => s.split(',').map(Number)
 
@@ -104,10 +105,10 @@ function half() {
 // bench runs our bench and returns its report.
 const bench = (...args) => JSON.parse(execFileSync(binary, ['bench', '--json', ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }))
 
-// prepare builds our binary and writes what models are not there yet.
+// prepare builds our command, unless one is given, and writes what models are not there yet.
 function prepare(chosen) {
   fs.mkdirSync(work, { recursive: true })
-  execFileSync('go', ['build', '-o', binary, './cmd/alknet-firewall'], { cwd: path.dirname(here), stdio: 'inherit' })
+  if (!flags.binary) execFileSync('go', ['build', '-o', binary, './cmd/alknet-firewall'], { cwd: path.dirname(here), stdio: 'inherit' })
   for (const { ours, peer, prepare } of chosen) {
     if (prepare) prepare()
     else bench(...ours, '--lens', 1, '--repeat', 1) // writes the checkpoint
