@@ -62,7 +62,7 @@ func TestBitsAcrossProcessors(t *testing.T) {
 		}},
 		{"Softmax", 0x1a15d6f468bc0454, func() []float32 {
 			y := append([]float32(nil), a[:k]...)
-			Softmax(y)
+			softmax(y)
 			return y
 		}},
 		{"SwiGLU", 0xf0323c8c18726652, func() []float32 {

@@ -1,8 +1,8 @@
 // Package kernel holds the arithmetic that a forward pass spends its time in:
 // the product of activations with packed weights ([Matrix], [Int8Matrix]), causal
 // attention over packed keys and values ([Attention], [KV]), and the few vector
-// operations of a transformer block ([RMSNorm], [LayerNorm], [Softmax], [SwiGLU],
-// [GELU], [Rope], [Dot]).
+// operations of a transformer block ([RMSNorm], [LayerNorm], [SwiGLU], [GELU],
+// [Rope], [Dot]).
 //
 // Most callers need two calls: [Pack] (or [PackBF16]) once for each weight, and
 // [Matrix.Mul] for each product. In eight bits these are [PackInt8] and
@@ -17,7 +17,7 @@
 // multiplications and agrees within the bounds that the tests state. Products in
 // eight bits agree to the last bit in all of them.
 //
-// The package starts no goroutine. It allocates in Pack and in Reset, in an
+// The package starts no goroutine. It allocates in Pack, in a Reset, in an
 // [Attention] that sees more rows than before, and once
 // a scratch of 96 KiB, pooled, for each goroutine that multiplies many rows by a
 // bfloat16 matrix; nothing else. It checks lengths, not values: NaN and infinities go through as

@@ -37,8 +37,7 @@ const (
 )
 
 // Matrix is a weight matrix, packed for the micro-kernels: K values in, N values
-// out. It is immutable once packed (Reset and the Set methods aside) and may then
-// be used from any number of goroutines.
+// out. It is immutable and may be used from any number of goroutines.
 //
 // Columns are kept in panels of 32, padded with zeros: a panel is K rows of 32
 // columns. A float32 matrix takes K·N·4 bytes, a bfloat16 matrix K·N·2, with N
@@ -58,14 +57,14 @@ type Matrix struct {
 // (out, in) weight as Hugging Face stores it.
 func Pack(rows func(n int, dst []float32), k, n int) *Matrix {
 	m := new(Matrix)
-	m.Reset(k, n)
+	m.reset(k, n)
 	buf := make([]float32, min(n, PanelColumns)*k)
 	for n0 := 0; n0 < n; n0 += PanelColumns {
 		columns := min(n-n0, PanelColumns)
 		for j := range columns {
 			rows(n0+j, buf[j*k:][:k:k])
 		}
-		m.SetColumns(n0, buf, k, columns)
+		m.setColumns(n0, buf, k, columns)
 	}
 	return m
 }
@@ -108,12 +107,10 @@ func (m *Matrix) Dims() (k, n int) { return m.k, m.n }
 // Bytes returns the memory that m holds.
 func (m *Matrix) Bytes() int { return 4 * (cap(m.f32) + len(m.bf16)) }
 
-// Reset makes m a float32 matrix of k inputs and n outputs, whose values are
-// unspecified until SetColumns or SetRows has written them. It reuses the memory
-// that m had where that suffices. Reset and the Set methods serve matrices that
-// are made on the way, the keys and values of attention, and nobody else may use m
-// meanwhile.
-func (m *Matrix) Reset(k, n int) {
+// reset makes m a float32 matrix of k inputs and n outputs, whose values are
+// unspecified until setColumns has written them. It reuses the memory
+// that m had where that suffices.
+func (m *Matrix) reset(k, n int) {
 	checkShape(k, n)
 	size := roundUp(n) * k
 	if cap(m.f32) < size {
@@ -122,14 +119,14 @@ func (m *Matrix) Reset(k, n int) {
 	*m = Matrix{k: k, n: n, f32: m.f32[:size]}
 }
 
-// SetColumns writes columns n0 to n0+n of a float32 matrix: column n0+i becomes
-// x[i*stride:][:K]. With keys as x, Mul gives the dots of queries and keys.
-func (m *Matrix) SetColumns(n0 int, x []float32, stride, n int) {
+// setColumns writes columns n0 to n0+n of a float32 matrix: column n0+i becomes
+// x[i*stride:][:K].
+func (m *Matrix) setColumns(n0 int, x []float32, stride, n int) {
 	if m.bf16 != nil {
-		panic("kernel: SetColumns of a bfloat16 matrix")
+		panic("kernel: setColumns of a bfloat16 matrix")
 	}
 	if n0 < 0 || n < 0 || n0+n > m.n {
-		panic("kernel: SetColumns outside the matrix")
+		panic("kernel: setColumns outside the matrix")
 	}
 	if n == 0 || m.k == 0 {
 		return
@@ -150,27 +147,6 @@ func (m *Matrix) SetColumns(n0 int, x []float32, stride, n int) {
 		n0 += columns
 		if n0 < end {
 			x = x[columns*stride:]
-		}
-	}
-}
-
-// SetRows writes rows k0 to k0+k of a float32 matrix: row k0+i becomes
-// x[i*stride:][:N]. With values as x, Mul gives weighted sums of values.
-func (m *Matrix) SetRows(k0 int, x []float32, stride, k int) {
-	if m.bf16 != nil {
-		panic("kernel: SetRows of a bfloat16 matrix")
-	}
-	if k0 < 0 || k < 0 || k0+k > m.k {
-		panic("kernel: SetRows outside the matrix")
-	}
-	if k == 0 || m.n == 0 {
-		return
-	}
-	checkMatrix(x, stride, k, m.n)
-	for n0 := 0; n0 < m.n; n0 += PanelColumns {
-		n1 := min(n0+PanelColumns, m.n)
-		for p := range k {
-			copy(m.f32[n0*m.k+(k0+p)*PanelColumns:], x[p*stride:][n0:n1])
 		}
 	}
 }
@@ -200,16 +176,6 @@ func (m *Matrix) MulRange(c []float32, ldc int, a []float32, lda, rows, n0, n1 i
 // MulAddRange is MulRange for c += a·Wᵀ.
 func (m *Matrix) MulAddRange(c []float32, ldc int, a []float32, lda, rows, n0, n1 int) {
 	m.mul(c, ldc, a, lda, rows, m.k, n0, n1, true)
-}
-
-// MulPrefix is Mul with other row strides and the first k inputs only: it writes
-// c[i*ldc:][:N] from a[i*lda:][:k]. It serves causal attention, where a block of
-// queries sees a part of the values.
-func (m *Matrix) MulPrefix(c []float32, ldc int, a []float32, lda, rows, k int) {
-	if k < 0 || k > m.k {
-		panic("kernel: MulPrefix outside the matrix")
-	}
-	m.mul(c, ldc, a, lda, rows, k, 0, m.n, false)
 }
 
 // mul is all the products above: c[rows][n0:n1] = (c +) a[rows][:k] · Wᵀ.

@@ -150,14 +150,6 @@ func TestMulRange(t *testing.T) {
 					}
 				}
 			}
-			for depth := range k + 1 {
-				p := newProduct(1, k, n, rows, k+1, n+2, depth%16)
-				before := append([]float32(nil), p.c...)
-				m.MulPrefix(p.c, p.ldc, p.a, p.lda, rows, depth)
-				if err := p.verify(before, depth, 0, n, false); err != nil {
-					t.Fatalf("%s: MulPrefix %d: %v", kind, depth, err)
-				}
-			}
 		}
 	})
 }
@@ -227,7 +219,7 @@ func TestMulSpecialValues(t *testing.T) {
 	})
 }
 
-// TestSet fills a matrix in pieces, as attention does, and compares with Pack.
+// TestSet fills a matrix in pieces and compares with one that was packed at once.
 func TestSet(t *testing.T) {
 	m := new(Matrix)
 	for _, s := range []struct{ k, n int }{{70, 90}, {8, 200}, {64, 33}, {3, 3}, {200, 8}} {
@@ -238,27 +230,13 @@ func TestSet(t *testing.T) {
 		fill(newRand(5), a, 1)
 
 		Pack(func(j int, dst []float32) { copy(dst, x[j*stride:]) }, s.k, s.n).Mul(want, a, 1)
-		m.Reset(s.k, s.n)
+		m.reset(s.k, s.n)
 		for j := 0; j < s.n; j += 13 {
-			m.SetColumns(j, x[j*stride:], stride, min(13, s.n-j))
+			m.setColumns(j, x[j*stride:], stride, min(13, s.n-j))
 		}
 		m.Mul(got, a, 1)
 		if !sameBits(got, want) {
-			t.Errorf("%+v: SetColumns differs from Pack", s)
-		}
-
-		Pack(func(j int, dst []float32) {
-			for i := range dst {
-				dst[i] = x[i*stride+j]
-			}
-		}, s.k, s.n).Mul(want, a, 1)
-		m.Reset(s.k, s.n)
-		for i := 0; i < s.k; i += 7 {
-			m.SetRows(i, x[i*stride:], stride, min(7, s.k-i))
-		}
-		m.Mul(got, a, 1)
-		if !sameBits(got, want) {
-			t.Errorf("%+v: SetRows differs from Pack", s)
+			t.Errorf("%+v: setColumns differs from Pack", s)
 		}
 	}
 }
@@ -285,13 +263,13 @@ func TestMulAllocatesNothing(t *testing.T) {
 		for _, kind := range kinds {
 			p := newProduct(1, 64, 70, 110, 64, 70, 0)
 			m, s := p.pack(kind), new(Matrix)
-			s.Reset(64, 70)
+			s.reset(64, 70)
 			if n := testing.AllocsPerRun(100, func() {
 				m.Mul(p.c, p.a, 110)
 				m.MulAddRange(p.c, 70, p.a, 64, 5, 3, 69)
-				s.Reset(64, 60)
-				s.SetColumns(0, p.a, 64, 60)
-				Softmax(p.c)
+				s.reset(64, 60)
+				s.setColumns(0, p.a, 64, 60)
+				softmax(p.c)
 				Dot(p.a, p.a)
 				Axpy(p.a, 1, p.a)
 				DotRows(p.c[:10], p.a[:64], p.a, 64)
@@ -343,14 +321,11 @@ func TestMulMisuse(t *testing.T) {
 		"negative lda":         func() { m.MulRange(x, 5, x, -4, 2, 0, 5) },
 		"columns outside":      func() { m.MulRange(x, 6, x, 4, 2, 0, 6) },
 		"columns turned":       func() { m.MulRange(x, 6, x, 4, 2, 3, 2) },
-		"inputs outside":       func() { m.MulPrefix(x, 6, x, 5, 2, 5) },
-		"set outside":          func() { m.SetColumns(4, x, 4, 2) },
-		"set rows outside":     func() { m.SetRows(4, x, 5, 1) },
-		"set short":            func() { m.SetColumns(0, x[:5], 4, 2) },
-		"set bfloat16":         func() { b.SetColumns(0, x, 4, 2) },
-		"set rows of bfloat16": func() { b.SetRows(0, x, 5, 2) },
-		"negative shape":       func() { m.Reset(-1, 2) },
-		"huge shape":           func() { m.Reset(math.MaxInt/8, 64) },
+		"set outside":          func() { m.setColumns(4, x, 4, 2) },
+		"set short":            func() { m.setColumns(0, x[:5], 4, 2) },
+		"set bfloat16":         func() { b.setColumns(0, x, 4, 2) },
+		"negative shape":       func() { m.reset(-1, 2) },
+		"huge shape":           func() { m.reset(math.MaxInt/8, 64) },
 	} {
 		if !panics(f) {
 			t.Errorf("%s: no panic with the package name", name)

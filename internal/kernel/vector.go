@@ -97,20 +97,6 @@ func LayerNorm(dst, x, weight, bias []float32, eps float32) {
 	scaleShift(dst, x, weight, bias, mean, float32(1/math.Sqrt(variance+float64(eps))))
 }
 
-// Softmax replaces x by exp(x[i]-m) / Σ exp(x[j]-m), where m is the maximum of x. A
-// value of -Inf becomes an exact zero unless all are -Inf. A NaN or a +Inf
-// anywhere, or nothing but -Inf, makes all of x NaN.
-//
-// The exponential is a polynomial with a relative error under 1e-7 (TestExpError); what is less
-// than e⁻⁸⁷ becomes zero.
-func Softmax(x []float32) {
-	if len(x) == 0 {
-		return
-	}
-	m := maximum(x)
-	multiply(x, 1/expSum(x, m))
-}
-
 // SwiGLU computes the gated activation of a Llama block (Shazeer 2020,
 // arXiv:2002.05202, section 2, with β = 1):
 //
@@ -257,7 +243,9 @@ func maximumGeneric(x []float32) float32 {
 	return m
 }
 
-// expSumGeneric sets x[i] = exp(x[i]-m), for x[i] <= m, and returns the sum.
+// expSumGeneric sets x[i] = exp(x[i]-m), for x[i] <= m, and returns the sum. The
+// exponential is a polynomial with a relative error under 1e-7 (TestExpError); what is
+// less than e⁻⁸⁷ becomes zero.
 func expSumGeneric(x []float32, m float32) float32 {
 	var s [32]float32
 	for i, v := range x {
