@@ -3,7 +3,9 @@
 fit.jsonl holds what the tuning stage saw (and our own calibration/ texts), for
 the basis and the densities; thresholds.jsonl what it never saw, for the
 false-alarm rates too: clean text looks cleaner than it is to a model that was
-tuned on it. The names of the sources in fit.jsonl are printed, joined by commas,
+tuned on it. Both hold clean tool output and documents by rule (synthetic.py), of
+formats that the tuning stage has seen and of formats that it has not, and pieces
+of the language-model text. The names of the sources in fit.jsonl are printed, joined by commas,
 as `alknet-firewall calibrate --fit-only` takes them.
 """
 
@@ -12,10 +14,25 @@ import glob
 import hashlib
 import json
 import os
+import random
 
 import corpus
+import synthetic
 
 OWN = os.path.join(corpus.HERE, "..", "calibration")
+
+
+LM_PIECES = 250
+
+
+def by_rule(n, prose, held):
+    """Clean texts of synthetic.py as rows, a source a kind."""
+    r = random.Random(17 + held)
+    out = []
+    for i in range(n):
+        kind, channel, text = synthetic.draw(r, r.choice(prose)[: r.randint(60, 1500)], held)
+        out.append({"id": "%d" % i, "text": text, "label": "benign", "kind": "benign_" + channel, "source": "rule-" + kind + ("-held" if held else ""), "lang": "en", "channel": channel})
+    return out
 
 
 def key(row):
@@ -25,6 +42,7 @@ def key(row):
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--most", type=int, default=1200, help="rows of one source and label in fit.jsonl, chosen by hash")
+    p.add_argument("--by-rule", type=int, default=600, help="clean texts made by rule, each half")
     args = p.parse_args()
     fit, thresholds = [], []
     for source in corpus.sources():
@@ -37,6 +55,12 @@ def main():
     for name in sorted(glob.glob(os.path.join(OWN, "attacks-*.jsonl")) + glob.glob(os.path.join(OWN, "benign-*.jsonl"))):
         with open(name, encoding="utf-8") as f:
             fit.extend(json.loads(line) for line in f if line.strip())
+    fit += by_rule(args.by_rule, [r["text"] for r in fit if r["label"] == "benign"], False)
+    thresholds += by_rule(args.by_rule, [r["text"] for r in thresholds if r["kind"] == "benign_document"], True)
+    for name, language in (("books_en", "en"), ("bible_multilingual", "mul"), ("code", "code")):
+        # Behind what compose.py takes for carriers.
+        pieces = corpus.chunks(corpus.lm_documents(name), 1500, 2_600_000, 5)[-LM_PIECES:]
+        thresholds += [{"id": "%s-%d" % (name, i), "text": t[: random.Random(i).randint(200, 1500)], "label": "benign", "kind": "benign_document", "source": "lm-" + name, "lang": language} for i, t in enumerate(pieces)]
     groups = {}
     for row in fit:
         groups.setdefault((row["source"], row["label"]), []).append(row)
