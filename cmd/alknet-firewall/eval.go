@@ -22,6 +22,7 @@ type evalFlags struct {
 	train        []string
 	leaveOut     []string
 	asJSON       bool
+	disguise     bool
 }
 
 func evalCommand(ui *tui, set *settings) *cobra.Command {
@@ -50,6 +51,7 @@ Harmful requests and texts that quote attacks are reported apart.`,
 	cmd.Flags().StringVar(&f.scores, "scores", "", "write one line of JSON a row (id, source, label, score, p-value) to this file, too")
 	cmd.Flags().StringSliceVar(&f.train, "train", nil, "files to train the controls on; a pattern in quotes may stand for many")
 	cmd.Flags().StringSliceVar(&f.leaveOut, "leave-out", nil, "sources not to read, comma-separated")
+	cmd.Flags().BoolVar(&f.disguise, "disguise", false, "screen every attack a second time, in one of nine disguises, for a table of their own")
 	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print the report as JSON")
 	return cmd
 }
@@ -74,9 +76,10 @@ func runEval(cmd *cobra.Command, ui *tui, set *settings, f evalFlags, args []str
 	var scored []eval.Scored
 	bar := ui.bar("eval", total)
 	next := rowsOf(args, f.leaveOut)
-	unscored := 0
+	unscored, done := 0, 0
 	for end := false; !end; {
 		var rows []corpus.Row
+		var disguises []string
 		var ins []firewall.Input
 		for size := 0; len(rows) < chunk && size < 8<<20; {
 			row, err := next()
@@ -87,15 +90,25 @@ func runEval(cmd *cobra.Command, ui *tui, set *settings, f evalFlags, args []str
 			if err != nil {
 				return err
 			}
-			rows = append(rows, row)
-			size += len(row.Text)
-			ins = append(ins, firewall.Input{ID: row.ID, Text: row.Text, Channel: firewall.Channel(row.ChannelOrGuess())})
+			add := func(row corpus.Row, disguise string) {
+				rows, disguises = append(rows, row), append(disguises, disguise)
+				size += len(row.Text)
+				ins = append(ins, firewall.Input{ID: row.ID, Text: row.Text, Channel: firewall.Channel(row.ChannelOrGuess())})
+			}
+			add(row, "")
+			done++
+			if f.disguise && row.Label == corpus.Attack && !row.Apart() {
+				d := eval.DisguiseOf(row.ID)
+				row.Channel = row.ChannelOrGuess() // whatever the disguise does to the length
+				row.Text = d.Apply(row.ID, row.Text)
+				add(row, d.Name)
+			}
 		}
 		for i, res := range fw.ScreenBatch(ctx, ins) {
 			r := rows[i]
 			s := eval.Scored{
-				ID: r.ID, Label: r.Label, Kind: r.Kind, Source: r.Source, Lang: r.Lang, Channel: r.ChannelOrGuess(), Apart: r.Apart(),
-				Score: res.Verdict.LogOdds, PValue: res.Verdict.PValue, Tokens: res.Verdict.Coverage.Tokens,
+				ID: r.ID, Label: r.Label, Kind: r.Kind, Source: r.Source, Lang: r.Lang, Channel: r.ChannelOrGuess(), Apart: r.Apart(), Disguise: disguises[i],
+				Score: res.Verdict.LogOdds - res.Verdict.Threshold, PValue: res.Verdict.PValue, Tokens: res.Verdict.Coverage.Tokens,
 			}
 			if res.Err != nil {
 				if errors.Is(res.Err, firewall.ErrCancelled) || !errors.Is(res.Err, firewall.ErrInput) {
@@ -109,7 +122,7 @@ func runEval(cmd *cobra.Command, ui *tui, set *settings, f evalFlags, args []str
 				opt.Controls[c.Name()] = append(opt.Controls[c.Name()], c.Score(r.Text))
 			}
 		}
-		bar.set(len(scored))
+		bar.set(done)
 	}
 	bar.done()
 	if unscored > 0 {
@@ -184,6 +197,9 @@ func writeScores(name string, scored []eval.Scored) error {
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
 	for _, s := range scored {
+		if s.Disguise != "" {
+			continue
+		}
 		row := map[string]any{"id": s.ID, "source": s.Source, "label": s.Label, "kind": s.Kind, "lang": s.Lang, "channel": s.Channel, "tokens": s.Tokens}
 		if !math.IsNaN(s.Score) {
 			row["score"], row["p_value"] = s.Score, s.PValue
