@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 
 type evalFlags struct {
 	html, scores string
+	markdown     string
 	train        []string
 	leaveOut     []string
 	asJSON       bool
@@ -48,6 +50,7 @@ Harmful requests and texts that quote attacks are reported apart.`,
 		},
 	}
 	cmd.Flags().StringVar(&f.html, "html", "", "write a page with pictures to this file, too")
+	cmd.Flags().StringVar(&f.markdown, "markdown", "", "write the report as Markdown to this file and its pictures beside it, too")
 	cmd.Flags().StringVar(&f.scores, "scores", "", "write one line of JSON a row (id, source, label, score, p-value) to this file, too")
 	cmd.Flags().StringSliceVar(&f.train, "train", nil, "files to train the controls on; a pattern in quotes may stand for many")
 	cmd.Flags().StringSliceVar(&f.leaveOut, "leave-out", nil, "sources not to read, comma-separated")
@@ -144,10 +147,31 @@ func runEval(cmd *cobra.Command, ui *tui, set *settings, f evalFlags, args []str
 		}
 		ui.say("wrote %s\n", f.html)
 	}
+	if f.markdown != "" {
+		if err := writeMarkdown(f.markdown, report); err != nil {
+			return fmt.Errorf("write report: %w", err)
+		}
+		ui.say("wrote %s\n", f.markdown)
+	}
 	if f.asJSON {
 		return json.NewEncoder(ui.out).Encode(report)
 	}
 	return report.WriteText(ui.out)
+}
+
+// writeMarkdown writes FILE.md, and FILE-roc.svg and so on beside it.
+func writeMarkdown(name string, report eval.Report) error {
+	base := strings.TrimSuffix(name, filepath.Ext(name)) + "-"
+	var b bytes.Buffer
+	if err := report.WriteMarkdown(&b, filepath.Base(base)); err != nil {
+		return err
+	}
+	for _, p := range report.Pictures() {
+		if err := os.WriteFile(base+p.Name+".svg", []byte(p.SVG), 0o644); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(name, b.Bytes(), 0o644)
 }
 
 // trainControls trains the two controls on what the main figures would count.

@@ -462,6 +462,20 @@ func TestGolden(t *testing.T) {
 	if err := golden(t).WriteText(&b); err != nil {
 		t.Fatal(err)
 	}
+	var markdown bytes.Buffer
+	if err := golden(t).WriteMarkdown(&markdown, "report-"); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range golden(t).Pictures() {
+		if want := fmt.Sprintf("(report-%s.svg)", p.Name); !strings.Contains(markdown.String(), want) {
+			t.Errorf("Markdown does not show picture %q", want)
+		}
+	}
+	for line := range strings.Lines(markdown.String()) {
+		if strings.HasPrefix(line, "|") && strings.Count(line, "|") < 3 {
+			t.Errorf("Markdown table has the row %q", line)
+		}
+	}
 	name := filepath.Join("testdata", "report.txt")
 	if *update {
 		if err := os.WriteFile(name, b.Bytes(), 0o644); err != nil {
