@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,11 +10,13 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	firewall "github.com/alkimiadev/alknet-firewall"
+	"github.com/alkimiadev/alknet-firewall/internal/calibrate"
 	"github.com/alkimiadev/alknet-firewall/internal/corpus"
 	"github.com/alkimiadev/alknet-firewall/internal/eval"
 )
@@ -25,6 +28,7 @@ type evalFlags struct {
 	leaveOut     []string
 	asJSON       bool
 	disguise     bool
+	perSource    int
 }
 
 func evalCommand(ui *tui, set *settings) *cobra.Command {
@@ -54,6 +58,7 @@ Harmful requests and texts that quote attacks are reported apart.`,
 	cmd.Flags().StringVar(&f.scores, "scores", "", "write one line of JSON a row (id, source, label, score, p-value) to this file, too")
 	cmd.Flags().StringSliceVar(&f.train, "train", nil, "files to train the controls on; a pattern in quotes may stand for many")
 	cmd.Flags().StringSliceVar(&f.leaveOut, "leave-out", nil, "sources not to read, comma-separated")
+	cmd.Flags().IntVar(&f.perSource, "per-source", 0, "take at most this many rows of each source and label, chosen by a hash of their ids; 0: all")
 	cmd.Flags().BoolVar(&f.disguise, "disguise", false, "screen every attack a second time, in one of nine disguises, for a table of their own")
 	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print the report as JSON")
 	return cmd
@@ -61,7 +66,7 @@ Harmful requests and texts that quote attacks are reported apart.`,
 
 func runEval(cmd *cobra.Command, ui *tui, set *settings, f evalFlags, args []string) error {
 	ctx := cmd.Context()
-	total, err := countRows(args, f.leaveOut)
+	next, total, err := sample(args, f.leaveOut, f.perSource)
 	if err != nil {
 		return err
 	}
@@ -78,7 +83,6 @@ func runEval(cmd *cobra.Command, ui *tui, set *settings, f evalFlags, args []str
 	opt := eval.Options{Command: "alknet-firewall eval", Controls: map[string][]float64{}}
 	var scored []eval.Scored
 	bar := ui.bar("eval", total)
-	next := rowsOf(args, f.leaveOut)
 	unscored, done := 0, 0
 	for end := false; !end; {
 		var rows []corpus.Row
@@ -157,6 +161,55 @@ func runEval(cmd *cobra.Command, ui *tui, set *settings, f evalFlags, args []str
 		return json.NewEncoder(ui.out).Encode(report)
 	}
 	return report.WriteText(ui.out)
+}
+
+// sample hands out the rows of files, at most perSource of each source and
+// label (0: all): those whose ids' hashes are lowest. It also returns their number.
+func sample(names, leaveOut []string, perSource int) (calibrate.Source, int, error) {
+	if perSource <= 0 {
+		n, err := countRows(names, leaveOut)
+		return rowsOf(names, leaveOut), n, err
+	}
+	type group struct{ source, label string }
+	key := func(r corpus.Row) [32]byte { return sha256.Sum256([]byte(r.ID)) }
+	less := func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) }
+	lowest := map[group][][32]byte{} // sorted
+	total := 0
+	next := rowsOf(names, leaveOut)
+	for {
+		r, err := next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		g, k := group{r.Source, r.Label}, key(r)
+		i, twice := slices.BinarySearchFunc(lowest[g], k, less)
+		if i >= perSource || twice {
+			continue
+		}
+		lowest[g] = slices.Insert(lowest[g], i, k)
+		if total++; len(lowest[g]) > perSource {
+			lowest[g] = lowest[g][:perSource]
+			total--
+		}
+	}
+	next = rowsOf(names, leaveOut)
+	return func() (corpus.Row, error) {
+		for {
+			r, err := next()
+			if err != nil {
+				return r, err
+			}
+			g := group{r.Source, r.Label}
+			i, ok := slices.BinarySearchFunc(lowest[g], key(r), less)
+			if ok { // once: a second row of that id is not of the sample
+				lowest[g] = slices.Delete(lowest[g], i, i+1)
+				return r, nil
+			}
+		}
+	}, total, nil
 }
 
 // writeMarkdown writes FILE.md, and FILE-roc.svg and so on beside it.
