@@ -60,7 +60,7 @@ A run that is stopped goes on with the same command if --state was given.`,
 	cmd.Flags().IntVar(&f.coordinates, "coordinates", 0, "coordinates of each signal (default 4)")
 	cmd.Flags().IntVar(&f.perSource, "per-source", 0, "documents kept of each source and label (default 400)")
 	cmd.Flags().Float64Var(&f.shrink, "shrink", 0, "shrinkage of the covariance, 0 to 1 (default 0.1)")
-	cmd.Flags().Float64Var(&f.between, "between", 0, "share of the covariance between clean sources that is added to that within them, 0 to 1 (default 1)")
+	cmd.Flags().Float64Var(&f.between, "between", 0, "share of the covariance between clean sources that is added to that within them, up to 1; negative: none (default 1)")
 	cmd.Flags().StringVar(&f.date, "date", "", "date to record in the codebook (default today)")
 	if err := cmd.MarkFlagRequired("output"); err != nil {
 		panic(err)
