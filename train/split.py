@@ -16,6 +16,7 @@ import json
 import os
 import random
 
+import compose
 import corpus
 import synthetic
 
@@ -39,9 +40,20 @@ def key(row):
     return hashlib.sha256((row["source"] + "\0" + row["id"]).encode()).hexdigest()
 
 
+def some(rows, most):
+    """At most so many rows of each source and label, chosen by hash; harmful questions speak for no signal."""
+    groups = {}
+    for row in rows:
+        if row["kind"] != "harmful_request":
+            groups.setdefault((row["source"], row["label"]), []).append(row)
+    return [r for g in sorted(groups) for r in sorted(groups[g], key=key)[:most]]
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--most", type=int, default=1200, help="rows of one source and label in fit.jsonl, chosen by hash")
+    p.add_argument("--most-held", type=int, default=1000, help="rows of one source in thresholds.jsonl")
+    p.add_argument("--bytes", type=int, default=5000, help="characters of a row that are kept: what a document of a thousand tokens has")
     p.add_argument("--by-rule", type=int, default=600, help="clean texts made by rule, each half")
     args = p.parse_args()
     fit, thresholds = [], []
@@ -54,23 +66,26 @@ def main():
                 fit.append(row)
     for name in sorted(glob.glob(os.path.join(OWN, "attacks-*.jsonl")) + glob.glob(os.path.join(OWN, "benign-*.jsonl"))):
         with open(name, encoding="utf-8") as f:
-            fit.extend(json.loads(line) for line in f if line.strip())
+            for row in (json.loads(line) for line in f if line.strip()):
+                if row["label"] == "benign" and compose.kept_aside(row):
+                    thresholds.append({**row, "source": "alknet-held"})
+                else:
+                    fit.append(row)
     fit += by_rule(args.by_rule, [r["text"] for r in fit if r["label"] == "benign"], False)
     thresholds += by_rule(args.by_rule, [r["text"] for r in thresholds if r["kind"] == "benign_document"], True)
     for name, language in (("books_en", "en"), ("bible_multilingual", "mul"), ("code", "code")):
         # Behind what compose.py takes for carriers.
         pieces = corpus.chunks(corpus.lm_documents(name), 1500, 2_600_000, 5)[-LM_PIECES:]
         thresholds += [{"id": "%s-%d" % (name, i), "text": t[: random.Random(i).randint(200, 1500)], "label": "benign", "kind": "benign_document", "source": "lm-" + name, "lang": language} for i, t in enumerate(pieces)]
-    groups = {}
-    for row in fit:
-        groups.setdefault((row["source"], row["label"]), []).append(row)
-    fit = [r for g in sorted(groups) for r in sorted(groups[g], key=key)[: args.most]]
+    fit, thresholds = some(fit, args.most), some(thresholds, args.most_held)
     out = os.path.join(corpus.WORK, "calibrate")
     os.makedirs(out, exist_ok=True)
     for name, rows in (("fit", fit), ("thresholds", thresholds)):
         with open(os.path.join(out, name + ".jsonl"), "w", encoding="utf-8") as f:
             for row in rows:
-                f.write(json.dumps({k: v for k, v in row.items() if k != "split"}, ensure_ascii=False) + "\n")
+                row = {k: v for k, v in row.items() if k not in ("split", "spans")}
+                row["text"] = row["text"][: args.bytes]
+                f.write(json.dumps(row, ensure_ascii=False) + "\n")
     print(",".join(sorted({r["source"] for r in fit})))
 
 
