@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/alkimiadev/alknet-firewall/codebook"
 	"github.com/alkimiadev/alknet-firewall/detector"
+	"github.com/alkimiadev/alknet-firewall/internal/lm"
 	"github.com/alkimiadev/alknet-firewall/internal/reading"
 	"github.com/alkimiadev/alknet-firewall/internal/safetensors"
 )
@@ -146,10 +148,15 @@ func loadEngine(ctx context.Context, opt *Options) (_ *engine, err error) {
 	if e.detector.Model, err = e.files.ModelDigest(); err != nil {
 		return nil, failure(ClassModel, op, err)
 	}
-	if err := e.book.Check(e.detector.Model, e.files.TokenizerDigest(), reading.DType); err != nil {
+	plan := e.book.Spec()
+	if _, err := lm.ParseArithmetic(plan.DType); err != nil {
 		return nil, failure(ClassCodebook, op, err)
 	}
-	if e.reader, err = e.files.Load(ctx, e.book.Spec(), opt.Threads); err != nil {
+	if err := e.book.Check(e.detector.Model, e.files.TokenizerDigest(), plan.DType); err != nil {
+		return nil, failure(ClassCodebook, op, err)
+	}
+	plan.DType = cmp.Or(opt.Arithmetic, plan.DType)
+	if e.reader, err = e.files.Load(ctx, plan, opt.Threads); err != nil {
 		return nil, failure(ClassModel, op, err)
 	}
 	return e, nil

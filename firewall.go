@@ -32,6 +32,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/alkimiadev/alknet-firewall/internal/lm"
 	"github.com/alkimiadev/alknet-firewall/internal/reading"
 )
 
@@ -44,6 +45,11 @@ type Options struct {
 	// Codebook is the name of a codebook file. Empty means the one that comes
 	// with the model: embedded, or codebook.safetensors in its directory.
 	Codebook string
+
+	// Arithmetic overrides the arithmetic of the model's matrices, "f32" or "int8".
+	// Empty means the one that the codebook was calibrated with. Others are for
+	// measuring what the arithmetic changes: the codebook's rates do not hold for them.
+	Arithmetic string
 
 	// Policy holds for every channel that Policies does not name.
 	Policy   Policy
@@ -105,6 +111,11 @@ func Open(opt Options) (*Firewall, error) {
 		return nil, failuref(ClassConfig, op, "%d threads, want 0 to 4096", opt.Threads)
 	case opt.Concurrency < 0 || opt.Concurrency > 1<<12:
 		return nil, failuref(ClassConfig, op, "concurrency %d, want 0 to 4096", opt.Concurrency)
+	}
+	if opt.Arithmetic != "" {
+		if _, err := lm.ParseArithmetic(opt.Arithmetic); err != nil {
+			return nil, failure(ClassConfig, op, err)
+		}
 	}
 	if opt.MaxBytes == 0 {
 		opt.MaxBytes = DefaultMaxBytes

@@ -43,6 +43,9 @@ sources, the better the thresholds travel.
 With --benign no attacks are needed: the thresholds of an existing codebook are
 set anew on clean traffic of yours, and what it knows of attacks stays.
 
+The codebook is bound to the arithmetic that it was made with, int8 unless
+--arithmetic says f32, and screening runs what its codebook asks for.
+
 A run that is stopped goes on with the same command if --state was given.`,
 		Example: `  alknet-firewall calibrate --model ./model -o codebook.safetensors train/*.jsonl.gz
   alknet-firewall calibrate --benign -o mine.safetensors clean-traffic.jsonl
@@ -107,10 +110,10 @@ func runCalibrate(cmd *cobra.Command, ui *tui, set *settings, f calibrateFlags, 
 	}
 	bar := ui.bar("calibrate", total)
 	opt := calibrate.Options{
-		Name: name, Revision: revision, FitOnly: f.fitOnly, Threads: o.Threads, State: f.state, Progress: bar.set,
+		Name: name, Revision: revision, FitOnly: f.fitOnly, Arithmetic: o.Arithmetic, Threads: o.Threads, State: f.state, Progress: bar.set,
 		Builder: codebook.Options{
 			Coordinates: f.coordinates, Documents: f.perSource, Shrink: f.shrink, Between: f.between, Date: f.date,
-			Command: "alknet-firewall " + strings.Join(commandLine(args, f), " "),
+			Command: "alknet-firewall " + strings.Join(commandLine(args, f, o.Arithmetic), " "),
 			Extras:  map[string]codebook.Curve{codebook.Concealment: calibrate.ConcealmentCurve()},
 		},
 	}
@@ -148,10 +151,13 @@ func runCalibrate(cmd *cobra.Command, ui *tui, set *settings, f calibrateFlags, 
 
 // commandLine is what the codebook records: base names only, so that it is the
 // same wherever the files lie.
-func commandLine(args []string, f calibrateFlags) []string {
+func commandLine(args []string, f calibrateFlags, arithmetic string) []string {
 	out := []string{"calibrate"}
 	if f.benign {
 		out = append(out, "--benign")
+	}
+	if arithmetic != "" {
+		out = append(out, "--arithmetic", arithmetic)
 	}
 	sources := func(flag string, names []string) {
 		switch {

@@ -83,6 +83,10 @@ var table = []setting{
 		o.Codebook = v
 		return nil
 	}},
+	{"arithmetic", "", "arithmetic of the model, f32 or int8, for calibrate (default int8) and for measuring; empty: the one that the codebook was calibrated with", func(o *firewall.Options, v string) error {
+		o.Arithmetic = v
+		return nil
+	}},
 	{"watch_rate", "0.05", "share of clean texts that may reach watch", float(func(o *firewall.Options) *float64 { return &o.Policy.WatchRate })},
 	{"alarm_rate", "0.01", "share of clean texts that may raise an alarm", float(func(o *firewall.Options) *float64 { return &o.Policy.AlarmRate })},
 	{"signals", "", "signals that may raise a level, comma-separated; empty: all but novelty", func(o *firewall.Options, v string) error {
@@ -126,17 +130,18 @@ type channelPolicy struct {
 // fileConfig is the form of the configuration file. Keys that are not in it
 // are errors.
 type fileConfig struct {
-	Model     *string                  `yaml:"model"`
-	Codebook  *string                  `yaml:"codebook"`
-	WatchRate *float64                 `yaml:"watch_rate"`
-	AlarmRate *float64                 `yaml:"alarm_rate"`
-	Signals   *[]string                `yaml:"signals"`
-	Action    *string                  `yaml:"action"`
-	FailOpen  *[]string                `yaml:"fail_open"`
-	MaxBytes  *int                     `yaml:"max_bytes"`
-	Threads   *int                     `yaml:"threads"`
-	Events    *string                  `yaml:"events"`
-	Channels  map[string]channelPolicy `yaml:"channels"`
+	Model      *string                  `yaml:"model"`
+	Codebook   *string                  `yaml:"codebook"`
+	Arithmetic *string                  `yaml:"arithmetic"`
+	WatchRate  *float64                 `yaml:"watch_rate"`
+	AlarmRate  *float64                 `yaml:"alarm_rate"`
+	Signals    *[]string                `yaml:"signals"`
+	Action     *string                  `yaml:"action"`
+	FailOpen   *[]string                `yaml:"fail_open"`
+	MaxBytes   *int                     `yaml:"max_bytes"`
+	Threads    *int                     `yaml:"threads"`
+	Events     *string                  `yaml:"events"`
+	Channels   map[string]channelPolicy `yaml:"channels"`
 }
 
 func flagName(key string) string { return strings.ReplaceAll(key, "_", "-") }
@@ -225,6 +230,7 @@ func (s *settings) loadFile() error {
 	}
 	str("model", c.Model)
 	str("codebook", c.Codebook)
+	str("arithmetic", c.Arithmetic)
 	str("action", c.Action)
 	str("events", c.Events)
 	put("signals", deref(c.Signals), c.Signals != nil)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/alkimiadev/alknet-firewall/codebook"
 	"github.com/alkimiadev/alknet-firewall/internal/corpus"
+	"github.com/alkimiadev/alknet-firewall/internal/lm"
 	"github.com/alkimiadev/alknet-firewall/internal/reading"
 	"github.com/alkimiadev/alknet-firewall/internal/text"
 	"github.com/alkimiadev/alknet-firewall/internal/tokenizer"
@@ -30,7 +31,10 @@ type Options struct {
 	Name     string // of the model, as verdicts will show it
 	Revision string
 	Plan     codebook.Spec // sites, templates, sizes; digests are filled in. No sites: DefaultPlan
-	Builder  codebook.Options
+	// Arithmetic of the model, "f32" or "int8", to which the codebook will be bound.
+	// Empty means the plan's, and "int8" if that has none.
+	Arithmetic string
+	Builder    codebook.Options
 
 	// FitOnly names sources whose clean documents set no thresholds: those that
 	// the model itself was tuned on, where clean text looks cleaner than it is.
@@ -244,7 +248,8 @@ func newCalibration(ctx context.Context, files *reading.Files, opt *Options) (*c
 		}
 	}
 	plan.Model, plan.Revision = opt.Name, opt.Revision
-	plan.TokenizerDigest, plan.DType = files.TokenizerDigest(), reading.DType
+	plan.TokenizerDigest = files.TokenizerDigest()
+	plan.DType = cmp.Or(opt.Arithmetic, plan.DType, lm.Int8.String())
 	var err error
 	if plan.ModelDigest, err = files.ModelDigest(); err != nil {
 		return nil, err

@@ -113,10 +113,10 @@ func TestResume(t *testing.T) {
 	if _, err := os.Stat(opt.State); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the finished run left its state: %v", err)
 	}
-	if err := got.Check(mustDigest(t, files), files.TokenizerDigest(), reading.DType); err != nil {
+	if err := got.Check(mustDigest(t, files), files.TokenizerDigest(), "int8"); err != nil {
 		t.Errorf("the codebook does not fit the model it was made for: %v", err)
 	}
-	if got.Check("another", files.TokenizerDigest(), reading.DType) == nil {
+	if got.Check("another", files.TokenizerDigest(), "int8") == nil {
 		t.Error("the codebook fits another model")
 	}
 }

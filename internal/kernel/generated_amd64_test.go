@@ -34,7 +34,7 @@ func TestGenerated(t *testing.T) {
 	if _, msg, err := command("mod", "download"); err != nil {
 		t.Skipf("the generator's modules cannot be had: %v: %s", err, msg)
 	}
-	for _, name := range []string{"matrix", "vector"} {
+	for _, name := range []string{"matrix", "vector", "int8"} {
 		got, msg, err := command("run", ".", name)
 		if err != nil {
 			t.Fatalf("go run . %s: %v: %s", name, err, msg)

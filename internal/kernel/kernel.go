@@ -23,10 +23,10 @@ package kernel
 
 import "fmt"
 
-//go:generate sh -c "cd _asm && go run . matrix > ../matrix_amd64.s && go run . vector > ../vector_amd64.s"
+//go:generate sh -c "cd _asm && go run . matrix > ../matrix_amd64.s && go run . vector > ../vector_amd64.s && go run . int8 > ../int8_amd64.s"
 
-// implementation names one way to run this package, in order of preference: a
-// higher one is faster.
+// implementation names one way to run this package's float32 arithmetic, in order of
+// preference: a higher one is faster.
 type implementation uint8
 
 const (
@@ -35,34 +35,50 @@ const (
 	avx512
 )
 
-var implementationNames = [...]string{generic: "generic", avx2: "avx2", avx512: "avx512"}
+// variant is an implementation with or without instructions for dot products of
+// eight-bit integers.
+type variant struct {
+	name       string
+	level      implementation
+	dotProduct bool
+}
 
-// best is what this machine runs; active is what Use made of it.
 var (
-	best   = detect()
-	active = best
+	variants = detect() // that this machine can run, the best last
+	current  = variants[len(variants)-1]
+
+	// What current is made of.
+	active     = current.level
+	dotProduct = current.dotProduct
 )
 
-// Implementation returns the name of the implementation in use: "avx512",
-// "avx2" or "generic".
-func Implementation() string { return implementationNames[active] }
+// Implementation returns the name of the implementation in use: "avx512-vnni", "avx512",
+// "avx2-vnni", "avx2" or "generic". Those with VNNI differ from those without in
+// products with an [Int8Matrix] only.
+func Implementation() string { return current.name }
 
 // Implementations returns the names of all implementations that this machine can
 // run, the definition ("generic") first and the fastest last.
 func Implementations() []string {
-	return append([]string(nil), implementationNames[:best+1]...)
+	var names []string
+	for _, v := range variants {
+		names = append(names, v.name)
+	}
+	return names
 }
 
 // Use switches the package to the named implementation until restore is called.
 // It is for tests and benchmarks: nothing else of this package may run meanwhile.
 // Matrices stay valid, whichever implementation was in use when they were packed.
 func Use(name string) (restore func(), err error) {
-	for i := generic; i <= best; i++ {
-		if implementationNames[i] == name {
-			before := active
-			active = i
-			return func() { active = before }, nil
+	for _, v := range variants {
+		if v.name == name {
+			before := current
+			use(v)
+			return func() { use(before) }, nil
 		}
 	}
 	return nil, fmt.Errorf("kernel: implementation %q is not available here (%v)", name, Implementations())
 }
+
+func use(v variant) { current, active, dotProduct = v, v.level, v.dotProduct }

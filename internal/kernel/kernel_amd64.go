@@ -4,15 +4,23 @@ package kernel
 
 import "golang.org/x/sys/cpu"
 
-// detect returns the fastest implementation that processor and operating system
-// support.
-func detect() implementation {
+// detect returns what processor and operating system support, the best last.
+func detect() []variant {
 	x := cpu.X86
-	switch {
-	case x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL && x.HasAVX2 && x.HasFMA:
-		return avx512
-	case x.HasAVX2 && x.HasFMA:
-		return avx2
+	list := []variant{{"generic", generic, false}}
+	if !x.HasAVX2 || !x.HasFMA {
+		return list
 	}
-	return generic
+	list = append(list, variant{"avx2", avx2, false})
+	if x.HasAVXVNNI {
+		list = append(list, variant{"avx2-vnni", avx2, true})
+	}
+	if !x.HasAVX512F || !x.HasAVX512BW || !x.HasAVX512DQ || !x.HasAVX512VL {
+		return list
+	}
+	list = append(list, variant{"avx512", avx512, false})
+	if x.HasAVX512VNNI {
+		list = append(list, variant{"avx512-vnni", avx512, true})
+	}
+	return list
 }

@@ -2,4 +2,4 @@
 
 package kernel
 
-func detect() implementation { return generic }
+func detect() []variant { return []variant{{"generic", generic, false}} }

@@ -1,6 +1,10 @@
 package lm
 
-import "github.com/alkimiadev/alknet-firewall/internal/kernel"
+import (
+	"slices"
+
+	"github.com/alkimiadev/alknet-firewall/internal/kernel"
+)
 
 // rows takes one chunk of the tokens out of block r.layer (or out of the embedding
 // matrix), and up to the attention of the next block.
@@ -20,27 +24,17 @@ func (r *Run) rows(worker, chunk int) {
 
 		// x += o_proj(attention)
 		r.gather(s.b, t0, t1)
-		b.o.Mul(s.a, s.b, n)
-		addBias(s.a, b.oBias, n)
-		r.tap(Attention, s.a, t0, n)
 		if r.layer == r.last && !r.mlp {
+			b.o.mul(s, s.a, s.b, n)
+			r.tap(Attention, s.a, t0, n)
 			return
 		}
-		kernel.Add(x, s.a[:n*dim])
+		r.add(s, x, &b.o, s.b, Attention, t0, n)
 
 		// x += down_proj(silu(gate_proj(norm(x))) * up_proj(norm(x)))
-		wide := 2 * c.Intermediate
 		r.norm(s.a, x, b.mlpNorm)
-		b.gateUp.Mul(s.b, s.a, n)
-		addBias(s.b, b.gateUpBias, n)
-		for i := range n {
-			gate, up := s.b[i*wide:][:c.Intermediate], s.b[i*wide+c.Intermediate:][:c.Intermediate]
-			kernel.SwiGLU(gate, gate, up)
-		}
-		b.down.MulRange(s.a, dim, s.b, wide, n, 0, dim)
-		addBias(s.a, b.downBias, n)
-		r.tap(MLP, s.a, t0, n)
-		kernel.Add(x, s.a[:n*dim])
+		b.gateUp.mulSwiGLU(s, s.b, s.a, n)
+		r.add(s, x, &b.down, s.b, MLP, t0, n)
 	}
 	r.tap(Residual, x, t0, n)
 	if !r.next {
@@ -50,8 +44,7 @@ func (r *Run) rows(worker, chunk int) {
 	// q, k, v = qkv_proj(norm(x)), turned by their positions
 	b := &m.blocks[r.layer]
 	r.norm(s.a, x, b.attentionNorm)
-	b.qkv.Mul(s.b, s.a, n)
-	addBias(s.b, b.qkvBias, n)
+	b.qkv.mul(s, s.b, s.a, n)
 	r.scatter(s.b, t0, t1)
 }
 
@@ -63,13 +56,22 @@ func (r *Run) norm(dst, x, weight []float32) {
 	}
 }
 
-// addBias adds bias to each of n rows; nil is none.
-func addBias(x, bias []float32, n int) {
-	for i := range n {
-		if len(bias) > 0 {
-			kernel.Add(x[i*len(bias):][:len(bias)], bias)
-		}
+// add computes x += y·Wᵀ + b for n rows of y, and hands out what is added to x where
+// somebody reads that stream.
+func (r *Run) add(s *scratch, x []float32, l *linear, y []float32, stream Stream, t0, n int) {
+	if l.int8 != nil && !r.tapped(stream) {
+		_, outputs := l.int8.Dims()
+		l.int8.MulAdd(x, outputs, s.quantize(l.int8, y, n), 0, outputs)
+		return
 	}
+	l.mul(s, s.a, y, n)
+	r.tap(stream, s.a, t0, n)
+	kernel.Add(x, s.a[:len(x)])
+}
+
+// tapped tells whether somebody reads a stream of block r.layer.
+func (r *Run) tapped(stream Stream) bool {
+	return slices.Contains(r.taps, Tap{r.layer, stream})
 }
 
 // tap hands out n rows of a stream of block r.layer, from row t0 on.

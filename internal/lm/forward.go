@@ -124,11 +124,12 @@ type Run struct {
 
 // scratch is a worker's own memory.
 type scratch struct {
-	a      []float32     // (chunkRows, hidden): normed rows; then what is added to them
-	b      []float32     // (chunkRows, widest): what the matrices make of them
-	keys   kernel.Matrix // (headDim, keys of a task)
-	values kernel.Matrix // (keys of a task, headDim)
-	scores []float32     // (blockRows, keys of a task, rounded up to panels)
+	a      []float32       // (chunkRows, hidden): normed rows; then what is added to them
+	b      []float32       // (chunkRows, widest): what the matrices make of them
+	rows   kernel.Int8Rows // (chunkRows, inputs): what the matrices of Int8 read
+	keys   kernel.Matrix   // (headDim, keys of a task)
+	values kernel.Matrix   // (keys of a task, headDim)
+	scores []float32       // (blockRows, keys of a task, rounded up to panels)
 }
 
 // span is a task of attention: queries q0 to q1 of the sequence that begins at
@@ -152,7 +153,7 @@ func (r *Run) Bytes() int {
 	n *= 4
 	for i := range r.scratch {
 		s := &r.scratch[i]
-		n += 4*(cap(s.a)+cap(s.b)+cap(s.scores)) + s.keys.Bytes() + s.values.Bytes()
+		n += 4*(cap(s.a)+cap(s.b)+cap(s.scores)) + s.keys.Bytes() + s.values.Bytes() + s.rows.Bytes()
 	}
 	return n
 }
@@ -289,7 +290,12 @@ func (r *Run) prepare(p *Prefix, ids []int32, lens []int, taps []Tap, capture *P
 	for i := range r.scratch {
 		s := &r.scratch[i]
 		resize(&s.a, rows*c.Hidden)
-		resize(&s.b, rows*max(qDim+2*kvDim, 2*c.Intermediate))
+		if m.arithmetic == Int8 {
+			resize(&s.b, rows*max(qDim+2*kvDim, c.Intermediate))
+			s.rows.Reset(rows, max(c.Hidden, qDim, c.Intermediate))
+		} else {
+			resize(&s.b, rows*max(qDim+2*kvDim, 2*c.Intermediate))
+		}
 		resize(&s.scores, columns*max(blockRows, c.Heads/c.KVHeads))
 		s.keys.Reset(c.HeadDim, columns)
 		s.values.Reset(longest, c.HeadDim)

@@ -69,6 +69,8 @@ type Options struct {
 	// Threads is the number of goroutines that compute, the caller of Forward
 	// included. 0 is GOMAXPROCS. With 1 everything runs in the caller.
 	Threads int
+	// Arithmetic is how matrices are multiplied; F32 unless set.
+	Arithmetic Arithmetic
 }
 
 // Model is a loaded model: immutable, and safe for concurrent use through any
@@ -76,6 +78,7 @@ type Options struct {
 // must stay open for as long as the model is in use: embeddings are read there.
 type Model struct {
 	config      Config
+	arithmetic  Arithmetic
 	depth       int
 	embed, head matrixView
 	norm        []float32 // final, (hidden)
@@ -87,16 +90,12 @@ type Model struct {
 
 // block is the weights of one layer. K inputs and N outputs are written (K, N).
 type block struct {
-	attentionNorm []float32      // (hidden)
-	qkv           *kernel.Matrix // (hidden, q+k+v): queries of all heads, then keys, then values
-	qkvBias       []float32      // (q+k+v) or nil
-	o             *kernel.Matrix // (heads*headDim, hidden)
-	oBias         []float32      // (hidden) or nil
-	mlpNorm       []float32      // (hidden)
-	gateUp        *kernel.Matrix // (hidden, 2*intermediate): gate, then up
-	gateUpBias    []float32      // (2*intermediate) or nil
-	down          *kernel.Matrix // (intermediate, hidden)
-	downBias      []float32      // (hidden) or nil
+	attentionNorm []float32 // (hidden)
+	qkv           linear    // (hidden, q+k+v): queries of all heads, then keys, then values
+	o             linear    // (heads*headDim, hidden)
+	mlpNorm       []float32 // (hidden)
+	gateUp        linear    // (hidden, 2*intermediate): gate, then up
+	down          linear    // (intermediate, hidden)
 }
 
 // names are a family's tensor names. Those without .weight are projections, with
@@ -148,13 +147,17 @@ func Load(config Config, weights *safetensors.File, opt Options) (*Model, error)
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	l := &loader{config: config, names: fam.names, weights: weights}
+	if opt.Arithmetic > Int8 {
+		return nil, fmt.Errorf("lm: %w: %v", ErrConfig, opt.Arithmetic)
+	}
+	l := &loader{config: config, names: fam.names, weights: weights, arithmetic: opt.Arithmetic}
 	if err := l.check(); err != nil {
 		return nil, fmt.Errorf("lm: load: %w", err)
 	}
 
 	m := &Model{
 		config:      config,
+		arithmetic:  opt.Arithmetic,
 		depth:       depth,
 		embed:       matrixView{l.tensor(l.names.embed), config.Hidden},
 		norm:        l.vector(l.names.norm),
@@ -166,15 +169,24 @@ func Load(config Config, weights *safetensors.File, opt Options) (*Model, error)
 	if !config.TiedHead {
 		m.head = matrixView{l.tensor(l.names.head), config.Hidden}
 	}
+	errs := make([]error, depth)
 	m.pool.run(&job{finished: make(chan struct{}, 1)}, func(_, i int) {
-		m.blocks[i] = l.block(i)
+		m.blocks[i], errs[i] = l.block(i)
 		weights.Release() // what has been packed need not stay resident
 	}, depth)
+	for _, err := range errs {
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("lm: load: %w", err), m.Close())
+		}
+	}
 	return m, nil
 }
 
 // Config returns the model's configuration.
 func (m *Model) Config() Config { return m.config }
+
+// Arithmetic returns how the model multiplies.
+func (m *Model) Arithmetic() Arithmetic { return m.arithmetic }
 
 // Depth returns the deepest layer that was loaded.
 func (m *Model) Depth() int { return m.depth }
@@ -186,8 +198,8 @@ func (m *Model) Threads() int { return m.pool.size }
 func (m *Model) Bytes() int {
 	n := 4 * len(m.norm)
 	for _, b := range m.blocks {
-		n += b.qkv.Bytes() + b.o.Bytes() + b.gateUp.Bytes() + b.down.Bytes()
-		n += 4 * (len(b.attentionNorm) + len(b.mlpNorm) + len(b.qkvBias) + len(b.oBias) + len(b.gateUpBias) + len(b.downBias))
+		n += b.qkv.bytes() + b.o.bytes() + b.gateUp.bytes() + b.down.bytes()
+		n += 4 * (len(b.attentionNorm) + len(b.mlpNorm))
 	}
 	return n
 }
@@ -202,9 +214,10 @@ func (m *Model) Close() error {
 // loader finds a model's weights in a checkpoint. Its methods beyond check rely
 // on what check has established.
 type loader struct {
-	config  Config
-	names   names
-	weights *safetensors.File
+	config     Config
+	names      names
+	weights    *safetensors.File
+	arithmetic Arithmetic
 }
 
 // check compares the checkpoint with what the configuration asks for: every
@@ -309,8 +322,9 @@ func (l *loader) vector(names ...string) []float32 {
 	return v
 }
 
-// matrix packs projections with the same inputs, one below the other.
-func (l *loader) matrix(projections ...string) *kernel.Matrix {
+// linear packs projections with the same inputs, one below the other, for the
+// arithmetic. gated is for the two halves of a gated MLP.
+func (l *loader) linear(bias, gated bool, projections ...string) (linear, error) {
 	var parts []safetensors.Tensor
 	rows, bf16 := 0, true
 	for _, name := range projections {
@@ -328,8 +342,25 @@ func (l *loader) matrix(projections ...string) *kernel.Matrix {
 			n -= parts[i].Shape[0]
 		}
 	}
-	if bf16 {
-		return kernel.PackBF16(func(n int, dst []uint16) {
+	b := l.bias(bias, projections...)
+	switch {
+	case l.arithmetic == Int8:
+		pack, outputs := kernel.PackInt8, rows
+		if gated {
+			pack, outputs = kernel.PackInt8Gated, rows/2
+		}
+		var last string // the tensor in hand
+		m, err := pack(func(n int, dst []float32) {
+			t, n := part(n)
+			last = t.Name
+			matrixView{t, k}.row(dst, n)
+		}, b, k, outputs)
+		if err != nil {
+			return linear{}, fmt.Errorf("%w: tensor %q: %w", ErrTensor, last, err)
+		}
+		return linear{int8: m}, nil
+	case bf16:
+		return linear{bias: b, f32: kernel.PackBF16(func(n int, dst []uint16) {
 			t, n := part(n)
 			row := safetensors.Tensor{DType: t.DType, Data: t.Data[2*n*k:][:2*k]}
 			bits, err := row.Uint16()
@@ -337,12 +368,12 @@ func (l *loader) matrix(projections ...string) *kernel.Matrix {
 				panic("lm: " + err.Error())
 			}
 			copy(dst, bits)
-		}, k, rows)
+		}, k, rows)}, nil
 	}
-	return kernel.Pack(func(n int, dst []float32) {
+	return linear{bias: b, f32: kernel.Pack(func(n int, dst []float32) {
 		t, n := part(n)
 		matrixView{t, k}.row(dst, n)
-	}, k, rows)
+	}, k, rows)}, nil
 }
 
 // bias returns the biases of projections, nil if the model has none.
@@ -358,20 +389,23 @@ func (l *loader) bias(has bool, projections ...string) []float32 {
 }
 
 // block packs the weights of block i.
-func (l *loader) block(i int) block {
+func (l *loader) block(i int) (b block, err error) {
 	p, n, c := fmt.Sprintf(l.names.block, i), l.names, l.config
-	return block{
-		attentionNorm: l.vector(p + n.attentionNorm),
-		qkv:           l.matrix(p+n.q, p+n.k, p+n.v),
-		qkvBias:       l.bias(c.AttentionBias, p+n.q, p+n.k, p+n.v),
-		o:             l.matrix(p + n.o),
-		oBias:         l.bias(c.AttentionBias, p+n.o),
-		mlpNorm:       l.vector(p + n.mlpNorm),
-		gateUp:        l.matrix(p+n.gate, p+n.up),
-		gateUpBias:    l.bias(c.MLPBias, p+n.gate, p+n.up),
-		down:          l.matrix(p + n.down),
-		downBias:      l.bias(c.MLPBias, p+n.down),
+	pack := func(bias, gated bool, projections ...string) (m linear) {
+		if err == nil {
+			m, err = l.linear(bias, gated, projections...)
+		}
+		return m
 	}
+	b = block{
+		attentionNorm: l.vector(p + n.attentionNorm),
+		qkv:           pack(c.AttentionBias, false, p+n.q, p+n.k, p+n.v),
+		o:             pack(c.AttentionBias, false, p+n.o),
+		mlpNorm:       l.vector(p + n.mlpNorm),
+		gateUp:        pack(c.MLPBias, true, p+n.gate, p+n.up),
+		down:          pack(c.MLPBias, false, p+n.down),
+	}
+	return b, err
 }
 
 // Logits computes the model's next-token scores: the final norm and the head over

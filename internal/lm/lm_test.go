@@ -97,6 +97,19 @@ func each(t *testing.T, test func(t *testing.T)) {
 	}
 }
 
+// eachArithmetic is each for both arithmetics. Implementations that differ in eight bits
+// alone are left out of float32.
+func eachArithmetic(t *testing.T, test func(t *testing.T, a Arithmetic)) {
+	each(t, func(t *testing.T) {
+		for _, a := range []Arithmetic{F32, Int8} {
+			if a == F32 && strings.HasSuffix(kernel.Implementation(), "-vnni") {
+				continue
+			}
+			t.Run(a.String(), func(t *testing.T) { test(t, a) })
+		}
+	})
+}
+
 // allTaps returns every tap of a model.
 func allTaps(c Config) []Tap {
 	taps := []Tap{{0, Residual}}
@@ -364,10 +377,10 @@ func TestStatesDependOnTheirSequenceOnly(t *testing.T) {
 			prefixIDs := randomIDs(shift, c.Vocab, 6)
 			ids := randomIDs(total, c.Vocab, 7)
 			taps := allTaps(c)
-			each(t, func(t *testing.T) {
+			eachArithmetic(t, func(t *testing.T, a Arithmetic) {
 				models := map[int]*Model{}
 				for _, threads := range []int{1, 2, 5} {
-					models[threads] = load(t, c, f, Options{Threads: threads})
+					models[threads] = load(t, c, f, Options{Threads: threads, Arithmetic: a})
 				}
 				// One sequence at a time, prefix written out, one thread.
 				single := make([][]float32, len(taps))
@@ -567,8 +580,9 @@ func TestForwardDoesNotAllocate(t *testing.T) {
 	c := shapes[1].c
 	c.Family = "llama"
 	f := memory(t, checkpoint(c, safetensors.BF16, 9))
-	for _, threads := range []int{1, 3} {
-		m := load(t, c, f, Options{Threads: threads})
+	for i := range 4 {
+		threads, arithmetic := 1+i/2*2, Arithmetic(i%2)
+		m := load(t, c, f, Options{Threads: threads, Arithmetic: arithmetic})
 		p, err := m.Prefix(context.Background(), []int32{1, 2, 3})
 		if err != nil {
 			t.Fatal(err)
@@ -590,10 +604,10 @@ func TestForwardDoesNotAllocate(t *testing.T) {
 			i++
 		})
 		if n != 0 && !raceEnabled {
-			t.Errorf("%d threads: %v allocations per Forward, want 0", threads, n)
+			t.Errorf("%v, %d threads: %v allocations per Forward, want 0", arithmetic, threads, n)
 		}
 		if r.Bytes() != size {
-			t.Errorf("%d threads: the arena went from %d to %d bytes", threads, size, r.Bytes())
+			t.Errorf("%v, %d threads: the arena went from %d to %d bytes", arithmetic, threads, size, r.Bytes())
 		}
 	}
 }
@@ -827,10 +841,11 @@ func BenchmarkForward(b *testing.B) {
 		c    Config
 	}{{"smollm2-135m", smolConfig(b)}, {"nano", nano}} {
 		f := memory(b, quickCheckpoint(s.c))
-		for _, threads := range []int{1, 2} {
-			m := load(b, s.c, f, Options{Threads: threads})
+		for i := range 4 {
+			threads, arithmetic := 1+i/2, Arithmetic(i%2)
+			m := load(b, s.c, f, Options{Threads: threads, Arithmetic: arithmetic})
 			for _, n := range []int{32, 128, 512} {
-				b.Run(fmt.Sprintf("%s/threads=%d/tokens=%d", s.name, threads, n), func(b *testing.B) {
+				b.Run(fmt.Sprintf("%s/%v/threads=%d/tokens=%d", s.name, arithmetic, threads, n), func(b *testing.B) {
 					r := m.NewRun()
 					ids := randomIDs(n, s.c.Vocab, 1)
 					taps := []Tap{{s.c.Layers, Residual}}

@@ -23,9 +23,6 @@ const (
 	maxTokenizerBytes = 64 << 20 // 64 MiB
 )
 
-// DType is the arithmetic of the forward pass. Codebooks are bound to it.
-const DType = "f32"
-
 // Files are the three files of a model in Hugging Face layout.
 type Files struct {
 	Config    []byte // config.json
@@ -77,8 +74,9 @@ func (f *Files) Hidden() (dim, layers int, err error) {
 	return c.Hidden, c.Layers, err
 }
 
-// Load loads what the plan needs of the model: nothing above its deepest tap.
-// Close the returned model when the reader is no longer used.
+// Load loads what the plan needs of the model: nothing above its deepest tap, in
+// the arithmetic that the plan's DType names. Close the returned model when the
+// reader is no longer used.
 func (f *Files) Load(ctx context.Context, plan codebook.Spec, threads int) (*Reader, error) {
 	config, err := lm.ParseConfig(f.Config)
 	if err != nil {
@@ -88,11 +86,15 @@ func (f *Files) Load(ctx context.Context, plan codebook.Spec, threads int) (*Rea
 	if err != nil {
 		return nil, err
 	}
+	arithmetic, err := lm.ParseArithmetic(plan.DType)
+	if err != nil {
+		return nil, err
+	}
 	depth := 0
 	for _, s := range plan.Sites {
 		depth = max(depth, s.Layer)
 	}
-	model, err := lm.Load(config, f.Weights, lm.Options{Depth: depth, Threads: threads})
+	model, err := lm.Load(config, f.Weights, lm.Options{Depth: depth, Threads: threads, Arithmetic: arithmetic})
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,7 @@ func load(t *testing.T, plan codebook.Spec) *Reader {
 	return r
 }
 
-var sizes = codebook.Spec{Window: 32, Stride: 24, Span: 8, Step: 4}
+var sizes = codebook.Spec{DType: "int8", Window: 32, Stride: 24, Span: 8, Step: 4}
 
 func read(t *testing.T, r *Reader, s string) (spans []Span, scan *Scan) {
 	t.Helper()
@@ -177,7 +177,7 @@ func TestHostilePlan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := codebook.Spec{Dim: dim, Window: 32, Stride: 24, Span: 8, Step: 4, Sites: []codebook.Site{{Layer: layers, Stream: "residual", Pool: codebook.Mean}}}
+	good := codebook.Spec{Dim: dim, DType: "f32", Window: 32, Stride: 24, Span: 8, Step: 4, Sites: []codebook.Site{{Layer: layers, Stream: "residual", Pool: codebook.Mean}}}
 	for name, spoil := range map[string]func(*codebook.Spec){
 		"window":   func(s *codebook.Spec) { s.Window = 1 << 30 },
 		"stride":   func(s *codebook.Spec) { s.Stride = 0 },
@@ -185,6 +185,7 @@ func TestHostilePlan(t *testing.T) {
 		"step":     func(s *codebook.Spec) { s.Step = -1 },
 		"layer":    func(s *codebook.Spec) { s.Sites[0].Layer = layers + 1 },
 		"stream":   func(s *codebook.Spec) { s.Sites[0].Stream = "river" },
+		"dtype":    func(s *codebook.Spec) { s.DType = "f31" },
 		"dim":      func(s *codebook.Spec) { s.Dim++ },
 		"template": func(s *codebook.Spec) { s.Suffix = strings.Repeat("word ", 10000) },
 	} {

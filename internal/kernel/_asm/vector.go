@@ -53,7 +53,8 @@ var (
 
 func constant(n int) Mem { return constants.Offset(64 * n) }
 
-func vector() {
+// defineConstants emits the constants into the file in hand.
+func defineConstants() {
 	constants = GLOBL("constants", RODATA|NOPTR)
 	for n, v := range []float32{
 		cLow:     -87.33654,
@@ -83,6 +84,10 @@ func vector() {
 		}
 		DATA(4*i, U32(v))
 	}
+}
+
+func vector() {
+	defineConstants()
 	for _, w := range []width{{"AVX512", true, 16}, {"AVX2", false, 8}} {
 		dotRows(w)
 		axpyRows(w)
