@@ -36,6 +36,22 @@ def by_rule(n, prose, held):
     return out
 
 
+ASK = ["Summarise the following text.", "Please translate this into French:", "What is the main point here?", "Can you proofread this?", "Is there a mistake in this?", "Explain this to me in simple words:",
+       "Write a reply to this.", "Give me five questions about this text.", "I have to present this tomorrow. Which parts matter?", "Shorten this to a hundred words, please.", "What does this do?", "Make a table of the facts in this:"]
+
+
+def pasted(n, prose):
+    """Prompts with a text pasted into them: long clean text of the user's channel, of which no permitted source has any."""
+    r = random.Random(23)
+    out = []
+    for i in range(n):
+        ask, text = r.choice(ASK), r.choice(prose)
+        text = text[: r.randint(200, 5000)]
+        t = ask + "\n\n" + text if r.random() < 0.7 else text + "\n\n" + ask
+        out.append({"id": "%d" % i, "text": t, "label": "benign", "kind": "benign_prompt", "source": "rule-pasted-held", "lang": "en", "channel": "user"})
+    return out
+
+
 def key(row):
     return hashlib.sha256((row["source"] + "\0" + row["id"]).encode()).hexdigest()
 
@@ -73,6 +89,7 @@ def main():
                     fit.append(row)
     fit += by_rule(args.by_rule, [r["text"] for r in fit if r["label"] == "benign"], False)
     thresholds += by_rule(args.by_rule, [r["text"] for r in thresholds if r["kind"] == "benign_document"], True)
+    thresholds += pasted(args.by_rule, [r["text"] for r in thresholds if len(r["text"]) > 400])
     for name, language in (("books_en", "en"), ("bible_multilingual", "mul"), ("code", "code")):
         # Behind what compose.py takes for carriers.
         pieces = corpus.chunks(corpus.lm_documents(name), 1500, 2_600_000, 5)[-LM_PIECES:]
