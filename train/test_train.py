@@ -19,6 +19,7 @@ import export
 import grammar
 import model
 import reference
+import restore
 import synthetic
 import tune
 
@@ -93,7 +94,10 @@ class Forward(unittest.TestCase):
         with tempfile.TemporaryDirectory() as d:
             export.write_safetensors(os.path.join(d, "model.safetensors"), export.tensors_of(m.state_dict(), vars(c)), {})
             export.dump(os.path.join(d, "config.json"), c.hugging_face())
+            again = restore.state_of(restore.read_bf16(os.path.join(d, "model.safetensors")), c)
             states, final = reference.Reference(d).forward(ids := [0, 7, 299, 7, 12, 1])
+        for name, w in m.state_dict().items():
+            torch.testing.assert_close(again[name], w, rtol=0, atol=0)
         with torch.no_grad():
             got = m(torch.tensor([ids]), keep=[0, 1, 2])
             last = m.norm(got[-1])[0].numpy()
