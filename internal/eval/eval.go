@@ -269,6 +269,9 @@ func Evaluate(scored []Scored, opt Options) Report {
 		}
 		return row.Lang
 	}, nil)
+	if foreign := e.where(func(row *Scored) bool { return row.main() && !slices.Contains(english, row.Lang) }); len(foreign) > 0 {
+		r.Languages = append(r.Languages, e.group("all but English", foreign))
+	}
 	r.Lengths = e.by(func(row *Scored) string { return e.strata[e.stratum(row)] }, nil)
 	slices.SortFunc(r.Lengths, func(a, b Group) int {
 		return slices.Index(e.strata, a.Name) - slices.Index(e.strata, b.Name)
@@ -364,6 +367,10 @@ func (e *evaluation) rareLanguages() map[string]bool {
 	}
 	return rare
 }
+
+// english are the languages of rows that count as English: code and logs are
+// not written in another one, and what is unknown is not claimed.
+var english = []string{"en", "code", "log", ""}
 
 // noName is the group of the rows that do not say.
 const noName = "(none)"
