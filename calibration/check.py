@@ -23,7 +23,7 @@ FIELDS = ["id", "text", "label", "kind", "source", "lang", "channel"]
 PARTS = {"payloads": ["id", "payload", "lang"], "wrappers": ["id", "before", "after"], "carriers": ["id", "text", "lang", "channel", "source"]}
 RUN = 5  # words in a run; a letter of a script without spaces counts as a word
 LEAST = 8  # runs of a text that is compared; shorter ones share everyday phrases
-NEAR = 0.5  # share of the shorter text's runs; a payload reworded within the same carrier reaches about 0.7
+NEAR = 0.5  # share of the shorter text's runs
 WORD = re.compile(r"[぀-ヿ㐀-鿿฀-๿]|[^\W_぀-ヿ㐀-鿿฀-๿]+")
 HERE = pathlib.Path(__file__).parent
 

@@ -83,7 +83,7 @@ var options = Options{
 // TestResume: a run that is stopped and taken up again gives the codebook of one
 // that was not, to the byte, and leaves no state behind.
 func TestResume(t *testing.T) {
-	files, all := nano(t), rows(t, 8)
+	files, all := nano(t), rows(t, 15)
 	want, err := Run(context.Background(), files, source(all, nil), options)
 	if err != nil {
 		t.Fatal(err)
@@ -138,7 +138,7 @@ func TestRecalibrate(t *testing.T) {
 		t.Fatal(err)
 	}
 	var clean, attacks []corpus.Row
-	for _, r := range rows(t, 8) {
+	for _, r := range rows(t, 15) {
 		if r.Label == corpus.Benign {
 			clean = append(clean, corpus.Row{ID: r.ID, Text: r.Text, Channel: "user"})
 		} else {
@@ -162,7 +162,7 @@ func TestRecalibrate(t *testing.T) {
 func TestErrors(t *testing.T) {
 	files := nano(t)
 	broken := errors.New("disk on fire")
-	if _, err := Run(context.Background(), files, source(rows(t, 100), broken), options); !errors.Is(err, broken) {
+	if _, err := Run(context.Background(), files, source(rows(t, 180), broken), options); !errors.Is(err, broken) {
 		t.Errorf("Run = %v, want the source's error", err)
 	}
 	if _, err := Run(context.Background(), files, source(nil, nil), options); !errors.Is(err, codebook.ErrTooFew) {
@@ -172,7 +172,7 @@ func TestErrors(t *testing.T) {
 	opt.State = "/dev/null/state" // no directory can be made there
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := Run(ctx, files, source(rows(t, 50), nil), opt); err == nil {
+	if _, err := Run(ctx, files, source(rows(t, 90), nil), opt); err == nil {
 		t.Error("a state that cannot be written was no error")
 	}
 }
