@@ -38,7 +38,7 @@ func evalCommand(ui *tui, set *settings) *cobra.Command {
 		Short: "Measure detection on labelled texts",
 		Long: `Screen labelled texts and report how well attacks are told from clean text:
 AUC and the share of attacks found at false-alarm rates of 5, 1 and 0.1 %, with
-intervals, ranked by p-value and then log-odds, at one threshold for everything, by source, kind, language and length;
+intervals, at one threshold for everything, by source, kind, language and length;
 the false alarms on hard negatives; and asked against measured false-alarm rates.
 
 With --train two controls that only count words (naive Bayes; TF-IDF with
@@ -115,7 +115,7 @@ func runEval(cmd *cobra.Command, ui *tui, set *settings, f evalFlags, args []str
 			r := rows[i]
 			s := eval.Scored{
 				ID: r.ID, Label: r.Label, Kind: r.Kind, Source: r.Source, Lang: r.Lang, Channel: r.ChannelOrGuess(), Apart: r.Apart(), Disguise: disguises[i],
-				Score: rank(res.Verdict, firewall.DefaultAlarmRate), PValue: res.Verdict.PValue, Tokens: res.Verdict.Coverage.Tokens,
+				Score: res.Verdict.LogOdds, PValue: res.Verdict.PValue, Tokens: res.Verdict.Coverage.Tokens,
 			}
 			if res.Err != nil {
 				if errors.Is(res.Err, firewall.ErrCancelled) || !errors.Is(res.Err, firewall.ErrInput) {
@@ -161,14 +161,6 @@ func runEval(cmd *cobra.Command, ui *tui, set *settings, f evalFlags, args []str
 		return json.NewEncoder(ui.out).Encode(report)
 	}
 	return report.WriteText(ui.out)
-}
-
-// rank is what texts of all channels and lengths are ranked by, in nats: up to
-// the alarm threshold, how rare clean texts of their cell are that score as high,
-// which is what decides; beyond it, where a p-value soon can fall no further, the
-// log-odds over the threshold. Log-odds alone do not compare between cells.
-func rank(v firewall.Verdict, alarmRate float64) float64 {
-	return min(-math.Log(v.PValue), -math.Log(alarmRate)) + max(0, v.LogOdds-v.Threshold)
 }
 
 // sample hands out the rows of files, at most perSource of each source and

@@ -3,36 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	firewall "github.com/alkimiadev/alknet-firewall"
 	"github.com/alkimiadev/alknet-firewall/internal/corpus"
 )
-
-// TestRank: rarer is higher whatever the log-odds, until the threshold; from
-// there on log-odds decide, though p-values can fall no further.
-func TestRank(t *testing.T) {
-	rising := []firewall.Verdict{
-		{PValue: 1, LogOdds: 5, Threshold: 9},
-		{PValue: 0.2, LogOdds: -3, Threshold: 1},
-		{PValue: 0.02, LogOdds: -9, Threshold: -8},
-		{PValue: 0.01, LogOdds: 2, Threshold: 2},
-		{PValue: 0.004, LogOdds: 3, Threshold: 2},
-		{PValue: 0.004, LogOdds: -2, Threshold: -4},
-	}
-	last := math.Inf(-1)
-	for _, v := range rising {
-		r := rank(v, 0.01)
-		if r <= last || math.IsNaN(r) {
-			t.Errorf("p %v, log-odds %v over %v: rank %v, want above %v", v.PValue, v.LogOdds, v.Threshold, r, last)
-		}
-		last = r
-	}
-}
 
 // TestSample: of every source and label as many rows as asked for, the same
 // ones in whatever order they stand.

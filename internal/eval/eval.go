@@ -38,7 +38,7 @@ type Scored struct {
 	// Apart keeps the row out of the main figures and the thresholds: harmful
 	// requests, and benign texts that quote attacks.
 	Apart  bool
-	Score  float64 // what ranks texts, the higher the more hostile; NaN when the text could not be scored
+	Score  float64 // log-odds: what ranks texts; NaN when the text could not be scored
 	PValue float64 // NaN if there is none
 	Tokens int     // length; 0 if unknown
 }

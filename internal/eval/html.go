@@ -294,7 +294,7 @@ func (r Report) drawHistogram(s int) string {
 			p.text(at, p.top+10+12*float64(k), anchor, faint, percent(r.Rates[k]))
 		}
 	}
-	p.titles("score", "")
+	p.titles("score (log-odds)", "")
 	p.text(p.left, p.top+10, "start", `fill="#2f6b4c"`, "benign")
 	p.text(p.left, p.height-p.bottom-4, "start", `fill="#b8433a"`, "attacks")
 	return p.done()
