@@ -20,9 +20,9 @@ type density struct {
 
 const (
 	gridPoints = 256
-	// maxRatio bounds the log-likelihood ratio of one coordinate, in nats. At 6
-	// clean readings a little way out weighed as much as the plainest attacks.
-	maxRatio = 12
+	// maxRatio bounds the log-likelihood ratio of one coordinate, in nats: the
+	// densities of a few thousand correlated spans support no more than e⁶:1.
+	maxRatio = 6
 	// maxDensity bounds a log-density or logit on file.
 	maxDensity = 1e4
 )
@@ -130,11 +130,6 @@ func fitDensity(benign, attack []weighted) density {
 			_, bb := b.at(end)
 			d.attack[i] = d.benign[i] + float32(ab-bb)
 		}
-	}
-	// Evidence never falls towards the attacks' side: a reading on the far side of
-	// clean text is unusual, and that is not hostile.
-	for i := len(d.attack) - 2; i >= 0; i-- {
-		d.attack[i] = d.benign[i] + min(d.attack[i]-d.benign[i], d.attack[i+1]-d.benign[i+1])
 	}
 	for i := 1; i < gridPoints; i++ { // float32 rounding must not make it fall
 		d.tail[i] = max(d.tail[i], d.tail[i-1])
