@@ -234,7 +234,9 @@ func TestAgainstDefinitions(t *testing.T) {
 			check(g, func(x Scored) bool { return !x.Apart && x.Kind == g.Name })
 		}
 		for _, g := range r.Languages {
-			check(g, func(x Scored) bool { return !x.Apart && (x.Lang == g.Name || x.Lang == "" && g.Name == noName || g.Name == "all but English" && x.Lang != "" && x.Lang != "en") })
+			check(g, func(x Scored) bool {
+				return !x.Apart && (x.Lang == g.Name || x.Lang == "" && g.Name == noName || g.Name == "all but English" && x.Lang != "" && x.Lang != "en")
+			})
 		}
 		for _, g := range r.Apart {
 			check(g, func(x Scored) bool { return x.Apart && x.Kind == g.Name })
