@@ -129,7 +129,7 @@ func hintOf(err error) string {
 	case errors.Is(err, os.ErrNotExist):
 		return "check the file name; 'alknet-firewall --help' shows the usage"
 	case errors.Is(err, firewall.ErrCodebook):
-		return "a codebook belongs to one model, tokenizer and arithmetic: make a new one with 'alknet-firewall calibrate'"
+		return "a codebook belongs to one model and tokenizer: make a new one with 'alknet-firewall calibrate'"
 	case errors.Is(err, firewall.ErrConfig):
 		return "'alknet-firewall config check' shows every setting and where it comes from"
 	}

@@ -153,6 +153,14 @@ func TestRecalibrate(t *testing.T) {
 	if err != nil || n > len(clean) {
 		t.Errorf("threshold after recalibration: n = %d, %v, want at most %d", n, err, len(clean))
 	}
+	if got := fresh.Spec().DType; got != book.Spec().DType {
+		t.Errorf("recalibration made a codebook of dtype %q from one of %q", got, book.Spec().DType)
+	}
+	other := options
+	other.Arithmetic = map[string]string{"f32": "int8", "int8": "f32"}[book.Spec().DType]
+	if _, err := Recalibrate(context.Background(), files, book, source(clean, nil), other); !errors.Is(err, codebook.ErrMismatch) {
+		t.Errorf("thresholds set in %s on the densities of %s: %v, want %v", other.Arithmetic, book.Spec().DType, err, codebook.ErrMismatch)
+	}
 	if _, err := Recalibrate(context.Background(), files, book, source(attacks, nil), options); err == nil || strings.Contains(err.Error(), attacks[0].Text) {
 		t.Errorf("thresholds set on attacks: %v", err)
 	}
@@ -169,6 +177,11 @@ func TestErrors(t *testing.T) {
 		t.Errorf("Run without rows = %v, want ErrTooFew", err)
 	}
 	opt := options
+	opt.Arithmetic = "int4"
+	if _, err := Run(context.Background(), files, source(rows(t, 10), nil), opt); err == nil {
+		t.Error("an unknown arithmetic was no error")
+	}
+	opt = options
 	opt.State = "/dev/null/state" // no directory can be made there
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -71,3 +71,31 @@ func TestGuardPages(t *testing.T) {
 		}
 	})
 }
+
+// TestInt8GuardPages is TestGuardPages for products in eight bits: rows as they come, the
+// result, and the packed weights lie against unreadable pages.
+func TestInt8GuardPages(t *testing.T) {
+	bytesAt := func(n int, after bool) []byte {
+		x := beforeGuard(t, (n+3)/4, after)
+		return unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), n)
+	}
+	eachImplementation(t, func(t *testing.T) {
+		for _, after := range []bool{false, true} {
+			for i, s := range []struct{ k, n, rows int }{{1, 1, 1}, {5, 32, 3}, {3, 3, 14}, {64, 70, 15}, {130, 64, 29}, {31, 33, 5}, {300, 48, 2}} {
+				for e := range epilogue(3) {
+					c := newInt8Case(t, i, s.k, s.n, s.rows, e == gateProduct, true)
+					panels := bytesAt(len(c.m.panels), after)
+					copy(panels, c.m.panels)
+					c.m.panels = panels
+					x := beforeGuard(t, s.k, after)
+					for l := range s.rows {
+						copy(x, c.a[l*s.k:])
+						c.q.Set(l, x)
+					}
+					dst := beforeGuard(t, s.rows*s.n, after)
+					c.m.mul(dst, s.n, &c.q, 0, s.n, e)
+				}
+			}
+		}
+	})
+}

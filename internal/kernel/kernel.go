@@ -3,7 +3,8 @@
 // operations of a Llama block ([RMSNorm], [Softmax], [SwiGLU], [Rope], [Dot]).
 //
 // Most callers need two calls: [Pack] (or [PackBF16]) once for each weight, and
-// [Matrix.Mul] for each product.
+// [Matrix.Mul] for each product. In eight bits these are [PackInt8] and
+// [Int8Matrix.Mul], with the activations in [Int8Rows].
 //
 // The generic Go code is the definition. Assembly for AVX-512 and for AVX2 with
 // FMA is an optimisation, chosen once at start from what the processor and the
@@ -11,9 +12,10 @@
 // implementations agree with each other to the last bit, and a product's rows and
 // columns do not depend on what else is in the call: cutting a call in pieces, or
 // batching several, changes nothing. Generic code does not ask for fused
-// multiplications and agrees within the bounds that the tests state.
+// multiplications and agrees within the bounds that the tests state. Products in
+// eight bits agree to the last bit in all of them.
 //
-// The package starts no goroutine. It allocates in Pack and [Matrix.Reset], and once
+// The package starts no goroutine. It allocates in Pack and in Reset, and once
 // a scratch of 96 KiB, pooled, for each goroutine that multiplies many rows by a
 // bfloat16 matrix; nothing else. It checks lengths, not values: NaN and infinities go through as
 // IEEE 754 has them. Everything may be called from several goroutines at once as

@@ -194,6 +194,9 @@ func (r *Run) forward(ctx context.Context, p *Prefix, ids []int32, lens []int, t
 		}
 		r.next = r.layer < r.last
 		r.m.pool.run(&r.job, r.rowsStep, r.chunks)
+		if r.layer == 0 {
+			r.m.embedded(len(ids))
+		}
 		if !r.next {
 			return nil
 		}

@@ -18,16 +18,17 @@
 // [Prefix], on the number of threads, on which taps are read or on how often the
 // [Run] was used. With one implementation of package kernel this holds to the last
 // bit, and tests keep it so. Between implementations (AVX-512 and AVX2 on the one
-// hand, generic Go on the other) states differ by rounding.
+// hand, generic Go on the other) states differ by rounding, in [Int8] too: its
+// products are exact, but norms and attention are not.
 //
 // # Memory
 //
-// Weights: the matrices of the blocks are packed once, bfloat16 ones in two
-// bytes a value and all others in four, and only for the layers that
-// Options.Depth asks for. Embedding rows (and the head, for [Model.Logits]) are
+// Weights: the matrices of the blocks are packed once, in one byte a value for [Int8]; for
+// [F32] bfloat16 ones in two bytes and all others in four; and only for the layers
+// that Options.Depth asks for. Embedding rows (and the head, for [Model.Logits]) are
 // read where they lie in the mapped file, whose other pages are given back after
-// packing. SmolLM2-135M takes 202 MiB so, and 101 MiB at half its depth:
-// [Model.Bytes].
+// packing. SmolLM2-135M takes 107 MB in Int8, 212 MB in F32, and half of that at
+// half its depth: [Model.Bytes].
 //
 // Runs: a Run keeps what its largest batch needed, [Run.Bytes]. For T tokens in
 // sequences of at most L, prefix included, with t taps and n threads it is, in
@@ -38,14 +39,15 @@
 //
 // so linear in the tokens: attention never holds more than 64 rows of scores a
 // thread. One sequence of 512 tokens through SmolLM2 takes 6 MiB with one tap and
-// one thread.
+// one thread. Int8 needs intermediate once instead of twice, and 128 rows of bytes.
 //
 // # What it will not do
 //
 // It does not tokenise, generate text, train, or fetch anything. It believes
 // neither the configuration nor the checkpoint: sizes are bounded, each tensor's
-// shape is checked, missing and surplus ones are named. It does not look at the
-// values: a NaN in the weights is a NaN in the states.
+// shape is checked, missing and surplus ones are named. F32 does not look at the
+// values: a NaN in the weights is a NaN in the states. Int8 refuses matrices that
+// have one.
 package lm
 
 import (
@@ -55,6 +57,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/alkimiadev/alknet-firewall/internal/kernel"
 	"github.com/alkimiadev/alknet-firewall/internal/safetensors"
@@ -81,9 +84,11 @@ type Model struct {
 	arithmetic  Arithmetic
 	depth       int
 	embed, head matrixView
-	norm        []float32 // final, (hidden)
-	blocks      []block   // depth of them
-	frequencies []float64 // RoPE, (headDim/2)
+	weights     *safetensors.File
+	looked      atomic.Int64 // rows of embed that were read since their pages were given back
+	norm        []float32    // final, (hidden)
+	blocks      []block      // depth of them
+	frequencies []float64    // RoPE, (headDim/2)
 	pool        *pool
 	stop        sync.Once
 }
@@ -112,6 +117,24 @@ type names struct {
 type matrixView struct {
 	tensor safetensors.Tensor // (rows, dim)
 	dim    int
+}
+
+// A system that maps a file maps the pages around the one that is touched, too, 64 KiB
+// with Linux: rows here and there make all of a large embedding matrix resident. So it is given
+// back from time to time, which costs a page fault for each row that is read again,
+// below 1 % of what a model with such a matrix spends on a token.
+const (
+	releaseBytes = 16 << 20 // smaller ones may stay
+	releaseRows  = 256      // 16 MiB of pages at most
+)
+
+// embedded is told how many rows of the embedding matrix were read.
+func (m *Model) embedded(rows int) {
+	if len(m.embed.tensor.Data) < releaseBytes || m.looked.Add(int64(rows)) < releaseRows {
+		return
+	}
+	m.looked.Store(0)
+	m.weights.Release()
 }
 
 // row writes row i to dst, as float32.
@@ -160,6 +183,7 @@ func Load(config Config, weights *safetensors.File, opt Options) (*Model, error)
 		arithmetic:  opt.Arithmetic,
 		depth:       depth,
 		embed:       matrixView{l.tensor(l.names.embed), config.Hidden},
+		weights:     weights,
 		norm:        l.vector(l.names.norm),
 		blocks:      make([]block, depth),
 		frequencies: config.Rope.frequencies(config.HeadDim),

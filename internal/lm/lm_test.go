@@ -83,9 +83,15 @@ func memory(t testing.TB, ts []safetensors.Tensor) *safetensors.File {
 	return f
 }
 
-// each runs a test with every implementation of package kernel.
+// each runs a test with every implementation of package kernel, without those that
+// differ in Int8 alone.
 func each(t *testing.T, test func(t *testing.T)) {
-	for _, name := range kernel.Implementations() {
+	withEach(t, slices.DeleteFunc(kernel.Implementations(), func(name string) bool { return strings.HasSuffix(name, "-vnni") }), test)
+}
+
+// withEach runs a test with the named implementations of package kernel.
+func withEach(t *testing.T, names []string, test func(t *testing.T)) {
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			restore, err := kernel.Use(name)
 			if err != nil {
@@ -97,17 +103,10 @@ func each(t *testing.T, test func(t *testing.T)) {
 	}
 }
 
-// eachArithmetic is each for both arithmetics. Implementations that differ in eight bits
-// alone are left out of float32.
+// eachArithmetic runs a test with each for F32, and with every implementation for Int8.
 func eachArithmetic(t *testing.T, test func(t *testing.T, a Arithmetic)) {
-	each(t, func(t *testing.T) {
-		for _, a := range []Arithmetic{F32, Int8} {
-			if a == F32 && strings.HasSuffix(kernel.Implementation(), "-vnni") {
-				continue
-			}
-			t.Run(a.String(), func(t *testing.T) { test(t, a) })
-		}
-	})
+	t.Run("f32", func(t *testing.T) { each(t, func(t *testing.T) { test(t, F32) }) })
+	t.Run("int8", func(t *testing.T) { withEach(t, kernel.Implementations(), func(t *testing.T) { test(t, Int8) }) })
 }
 
 // allTaps returns every tap of a model.
@@ -863,5 +862,27 @@ func BenchmarkForward(b *testing.B) {
 			}
 			m.Close()
 		}
+	}
+}
+
+// BenchmarkLoad maps and packs a checkpoint that is in the page cache.
+func BenchmarkLoad(b *testing.B) {
+	c := smolConfig(b)
+	path := filepath.Join(b.TempDir(), "model.safetensors")
+	if err := safetensors.WriteFile(path, quickCheckpoint(c), nil); err != nil {
+		b.Fatal(err)
+	}
+	for i := range 4 {
+		threads, arithmetic := 1+i/2, Arithmetic(i%2)
+		b.Run(fmt.Sprintf("smollm2-135m/%v/threads=%d", arithmetic, threads), func(b *testing.B) {
+			for b.Loop() {
+				f, err := safetensors.Open(path)
+				if err != nil {
+					b.Fatal(err)
+				}
+				load(b, c, f, Options{Threads: threads, Arithmetic: arithmetic}).Close()
+				f.Close()
+			}
+		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"unsafe"
 )
 
@@ -63,21 +64,28 @@ func view[T number](t Tensor, types ...DType) ([]T, error) {
 // AppendFloat32 appends the elements of an F32, F16 or BF16 tensor to dst,
 // converted exactly.
 func (t Tensor) AppendFloat32(dst []float32) ([]float32, error) {
-	switch t.DType {
-	case F32:
-		for b := t.Data; len(b) >= 4; b = b[4:] {
-			dst = append(dst, math.Float32frombits(binary.LittleEndian.Uint32(b)))
-		}
-	case BF16:
-		for b := t.Data; len(b) >= 2; b = b[2:] {
-			dst = append(dst, BF16ToFloat32(binary.LittleEndian.Uint16(b)))
-		}
-	case F16:
-		for b := t.Data; len(b) >= 2; b = b[2:] {
-			dst = append(dst, F16ToFloat32(binary.LittleEndian.Uint16(b)))
-		}
-	default:
+	if t.DType == F32 {
+		v, err := t.Float32()
+		return append(dst, v...), err
+	}
+	if t.DType != F16 && t.DType != BF16 {
 		return dst, fmt.Errorf("safetensors: tensor %q: %w: %s, want F32, F16 or BF16", t.Name, ErrViewType, t.DType)
+	}
+	v, err := t.Uint16()
+	if err != nil {
+		return dst, err
+	}
+	n := len(dst)
+	dst = slices.Grow(dst, len(v))[:n+len(v)]
+	out := dst[n:]
+	if t.DType == BF16 {
+		for i, h := range v {
+			out[i] = BF16ToFloat32(h)
+		}
+	} else {
+		for i, h := range v {
+			out[i] = F16ToFloat32(h)
+		}
 	}
 	return dst, nil
 }
