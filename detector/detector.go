@@ -16,7 +16,7 @@ import (
 // revision changes with the weights.
 const (
 	Name     = "nano"
-	Revision = "nano-1"
+	Revision = "nano-2"
 )
 
 var (

@@ -16,8 +16,12 @@ import random
 import re
 
 import corpus
+import grammar
+import synthetic
 
-LABELS = ["attack", "override", "jailbreak", "extraction"]
+# "harm", whether something harmful is asked for, is no signal: it is learned so
+# that a jailbreak's frame and its goal can both be seen.
+LABELS = ["attack", "override", "jailbreak", "extraction", "harm"]
 OF_KIND = {"direct_injection": 1, "indirect_injection": 1, "jailbreak": 2, "extraction": 3}
 
 
@@ -27,11 +31,12 @@ class Sample:
 
     __slots__ = ("text", "spans", "want", "weigh", "token", "source", "whole")
 
-    def __init__(self, text, spans, kind, source, token=1.0, whole=False, weight=1.0):
+    def __init__(self, text, spans, kind, source, token=1.0, whole=False, weight=1.0, harm=None):
         self.text, self.spans, self.source, self.token, self.whole = text, spans, source, token, whole
         i = OF_KIND.get(kind, 0)
-        self.want = [1.0 if i else 0.0] + [1.0 if i == j else 0.0 for j in (1, 2, 3)]
-        self.weigh = [weight] * 4
+        self.want = [1.0 if i else 0.0] + [1.0 if i == j else 0.0 for j in (1, 2, 3)] + [float(harm or 0)]
+        # Nobody labelled harm: clean text is taken to have none, of attacks it is not known.
+        self.weigh = [weight] * 4 + [0.5 if harm is not None else 0.0 if i else 0.2]
         if i:  # An attack of one kind often is of another too: absence is not known.
             for j in (1, 2, 3):
                 if j != i:
@@ -213,10 +218,11 @@ class Pool:
         self.payloads = {}  # kind -> list of (text, source)
         self.tasks, self.carriers, self.sentences, self.wrappers, self.aside = [], {}, [], [], []
         harmful = [r["text"] for r in corpus.rows("harmful_behaviours")]
+        # Goals of jailbreaks, by language.
+        self.harmful = [harmful, [r["text"] for r in corpus.rows("do_not_answer")], [r["text"] for r in corpus.rows("aig_harm_zh") if len(r["text"]) < 200]]
+        self.pieces = []
         pay = lambda kind, text, source: self.payloads.setdefault(kind, []).append((text, source))
         for s in corpus.sources():
-            if s in corpus.HELD_OUT:
-                continue
             rows = [r for r in corpus.rows(s) if not corpus.reserved(r)]
             if s == "bipia_train":
                 spans, strings = bipia_spans(rows)
@@ -290,10 +296,26 @@ class Pool:
             for t, s in items:
                 d.setdefault(s, []).append(t)
             self.by_source[k] = (sorted(d), [len(d[s]) ** 0.5 for s in sorted(d)], d)
+        # Pieces of words and code, for suffixes of token salad.
+        for name in ("lm_code", "lm_books_en", "lm_bible_multilingual"):
+            for t in self.carriers[name][:200]:
+                self.pieces += re.findall(r" ?\w{2,9}|[^\w\s]{1,3}", t)[::7]
+        self.prose = [t for n in ("git_docs", "owasp_cheatsheets", "readmes", "enron_email_sentences", "lm_books_en", "p3_documents", "alknet-benign", "lm_bible_multilingual") for t in self.carriers.get(n, [])[:1200]]
 
     def payload(self, r):
-        if r.random() < 0.12 and self.tasks:
+        """A payload, its kind, and whether it is a mere task: an attack only where nobody should give one."""
+        x = r.random()
+        if x < 0.12 and self.tasks:
             return r.choice(self.tasks), "indirect_injection", True
+        if x < 0.27:
+            return grammar.override(r), "direct_injection", False
+        if x < 0.32:
+            return grammar.extraction(r), "extraction", False
+        if x < 0.40:
+            return grammar.order(r), "indirect_injection", r.random() < 0.5
+        if x < 0.46:
+            t, _, kind = grammar.elsewhere(r)
+            return t, kind, False
         kind = r.choices(["indirect_injection", "direct_injection", "extraction", "jailbreak"], [5, 5, 1.5, 0.8])[0]
         if kind not in self.by_source:
             kind = next(iter(self.by_source))
@@ -303,6 +325,8 @@ class Pool:
         return r.choice(d[source]), kind, source == "bipia_train"
 
     def carrier(self, r, most=900):
+        if r.random() < 0.12:
+            return synthetic.draw(r, r.choice(self.prose)[: r.randint(60, 900)])[2][:most]
         t = r.choice(self.carriers[r.choices(self.carrier_names, self.carrier_shares)[0]])
         n = r.randint(60, most)
         at = r.randint(0, max(0, len(t) - n))
@@ -362,9 +386,60 @@ class Pool:
             t = disguise(r.choice(self.sentences), r, often=0.9, rarely=0.05)
         return [Sample(t, [], "benign", "composed")]
 
-    def draw(self, r, composed=0.5):
-        if r.random() < composed:
+    def goal(self, r):
+        return r.choice(r.choices(self.harmful, [6, 3, 1])[0])
+
+    def by_rule(self, r):
+        """A prompt made by the rules of grammar.py, hostile or not."""
+        whole = lambda t, kind, harm=None: Sample(t, [(0, len(t.encode("utf-8", "replace")))], kind, "rules", token=0.5, whole=True, harm=harm)
+        clean = lambda t, harm=0: Sample(t, [], "benign", "rules", harm=harm)
+        x = r.random()
+        if x < 0.14:
+            return [whole(disguise(grammar.override(r), r), "direct_injection")]
+        if x < 0.24:
+            return [whole(disguise(grammar.extraction(r), r), "extraction")]
+        if x < 0.32:
+            t, _, kind = grammar.elsewhere(r)
+            return [whole(disguise(t, r, often=0.1), kind)]
+        if x < 0.50:  # a harmful goal in a frame, and a harmless one in a frame that honest writers use
+            t, hostile = grammar.framed(self.goal(r), r)
+            out = [whole(disguise(t, r, often=0.1), "jailbreak", 1)]
+            if not hostile:
+                t, _ = grammar.framed(r.choice(self.tasks), r, hostile=False)
+                out.append(clean(disguise(t, r, often=0.1)))
+            return out
+        if x < 0.56:  # a frame that is hostile whatever it asks for
+            t, _ = grammar.framed(r.choice(self.tasks), r, hostile=True)
+            return [whole(t, "jailbreak", 0)]
+        if x < 0.60:
+            return [whole(grammar.suffixed(self.goal(r), r, self.pieces), "jailbreak", 1)]
+        if x < 0.66:  # harm asked for plainly: no label but harm
+            y = clean(self.goal(r), 1)
+            y.weigh, y.token = [0.0] * 4 + [0.5], 0.0
+            return [y]
+        if x < 0.74:
+            t, _ = grammar.framed(r.choice(self.tasks), r, hostile=False)
+            return [clean(disguise(t, r, often=0.1))]
+        if x < 0.80:
+            return [clean(disguise(grammar.elsewhere_harmless(r), r, often=0.1))]
+        return [clean(disguise(grammar.harmless(r), r))]
+
+    def clean(self, r):
+        """Clean tool output and documents, and plain text of the language-model sources."""
+        prose = r.choice(self.prose)
+        if r.random() < 0.6:
+            _, _, t = synthetic.draw(r, prose[: r.randint(60, 1500)])
+            return [Sample(t, [], "benign", "synthetic")]
+        return [Sample(self.carrier(r, 1400), [], "benign", "composed")]
+
+    def draw(self, r, composed=0.36, by_rule=0.2, clean=0.08):
+        x = r.random()
+        if x < composed:
             return self.compose(r)
+        if x < composed + by_rule:
+            return self.by_rule(r)
+        if x < composed + by_rule + clean:
+            return self.clean(r)
         x = r.choice(self.direct[r.choices(self.names, self.shares)[0]])
         if r.random() < 0.08:
             f = r.choice(DISGUISES)

@@ -31,8 +31,6 @@ REFUSED = {
     "ag_news", "alpaca_instructions", "instructionwild", "javascript_info_ml", "neuralchemy",
     "system_prompts", "tensortrust_extraction", "tensortrust_hijacking", "topicalchat",
 }
-# Sources no training stage sees, attack or benign: they choose the model.
-HELD_OUT = {"sap200", "hinglish_pi"}
 # Benign sources the tuning stage does not see: thresholds are calibrated on them later.
 FOR_THRESHOLDS = {"clinc150", "toolalpaca", "go_vulndb", "readmes"}
 HALF_FOR_THRESHOLDS = {"p3_documents", "code_train", "config_files", "api_bank"}
@@ -89,8 +87,6 @@ def chunks(documents, size, total, seed):
 def train_texts(per_source=4_000_000):
     out = []
     for s in sources():
-        if s in HELD_OUT:
-            continue
         texts = [r["text"] for r in rows(s)]
         random.Random(s).shuffle(texts)
         n = 0

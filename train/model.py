@@ -37,6 +37,60 @@ class Config:
         return dict(sorted(d.items()))
 
 
+# Products in bfloat16, sums in float32, weights and everything between in float32: processors with AVX512-BF16 do two to three
+# times as many such products. GPUs have autocast for it.
+def _has_bfloat16():
+    try:
+        with open("/proc/cpuinfo") as f:
+            return torch.backends.mkldnn.is_available() and "avx512_bf16" in f.read()
+    except OSError:
+        return False
+
+
+HALF = _has_bfloat16()
+
+
+class HalfLinear(torch.autograd.Function):
+    """x @ w.t() and its two backward products."""
+
+    @staticmethod
+    def forward(ctx, x, w):
+        x, w = x.bfloat16(), w.bfloat16()
+        ctx.save_for_backward(x, w)
+        return F.linear(x, w).float()
+
+    @staticmethod
+    def backward(ctx, g):
+        x, w = ctx.saved_tensors
+        g = g.bfloat16()
+        flat = g.reshape(-1, g.shape[-1])
+        return (g @ w).float(), (flat.t() @ x.reshape(-1, x.shape[-1])).float()
+
+
+class HalfProduct(torch.autograd.Function):
+    """a @ b of batches of matrices."""
+
+    @staticmethod
+    def forward(ctx, a, b):
+        a, b = a.bfloat16(), b.bfloat16()
+        ctx.save_for_backward(a, b)
+        return torch.bmm(a, b).float()
+
+    @staticmethod
+    def backward(ctx, g):
+        a, b = ctx.saved_tensors
+        g = g.bfloat16()
+        return torch.bmm(g, b.transpose(1, 2)).float(), torch.bmm(a.transpose(1, 2), g).float()
+
+
+def linear(x, w):
+    return HalfLinear.apply(x, w) if HALF and not x.is_cuda else F.linear(x, w)
+
+
+def product(a, b):
+    return HalfProduct.apply(a, b) if HALF and not a.is_cuda else torch.bmm(a, b)
+
+
 class RMSNorm(nn.Module):
     def __init__(self, n, eps, start=1.0):
         super().__init__()
@@ -67,7 +121,7 @@ class Block(nn.Module):
         c = self.c
         b, t, d = x.shape
         nh, nk, hd = c.num_attention_heads, c.num_key_value_heads, c.head_dim
-        qkv = F.linear(self.norm1(x), self.qkv).view(b, t, nh + 2 * nk, hd)
+        qkv = linear(self.norm1(x), self.qkv).view(b, t, nh + 2 * nk, hd)
         qk, v = qkv[:, :, : nh + nk], qkv[:, :, nh + nk :]
         x1, x2 = qk[..., : hd // 2], qk[..., hd // 2 :]
         qk = torch.cat((x1 * cos - x2 * sin, x2 * cos + x1 * sin), -1)
@@ -76,12 +130,12 @@ class Block(nn.Module):
         q = (qk[:, :, :nh] * hd**-0.5).view(b, t, nk, g, hd).permute(0, 2, 3, 1, 4).reshape(b * nk, g * t, hd)
         k = qk[:, :, nh:].permute(0, 2, 3, 1).reshape(b * nk, hd, t)
         v = v.transpose(1, 2).reshape(b * nk, t, hd)
-        s = torch.bmm(q, k).view(b * nk, g, t, t) + mask
+        s = product(q, k).view(b * nk, g, t, t) + mask
         p = F.softmax(s, -1).view(b * nk, g * t, t)
-        a = torch.bmm(p, v).view(b, nk, g, t, hd).permute(0, 3, 1, 2, 4).reshape(b, t, nh * hd)
-        x = x + F.dropout(F.linear(a, self.o), dropout, self.training and dropout > 0)
-        gate, up = F.linear(self.norm2(x), self.gate_up).chunk(2, -1)
-        return x + F.dropout(F.linear(F.silu(gate) * up, self.down), dropout, self.training and dropout > 0)
+        a = product(p, v).view(b, nk, g, t, hd).permute(0, 3, 1, 2, 4).reshape(b, t, nh * hd)
+        x = x + F.dropout(linear(a, self.o), dropout, self.training and dropout > 0)
+        gate, up = linear(self.norm2(x), self.gate_up).chunk(2, -1)
+        return x + F.dropout(linear(F.silu(gate) * up, self.down), dropout, self.training and dropout > 0)
 
 
 class Model(nn.Module):
@@ -127,7 +181,9 @@ class TiedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, h, w, targets):
-        p = h @ w.t()
+        if HALF:
+            h, w = h.bfloat16(), w.bfloat16()
+        p = F.linear(h, w).float()
         m = p.amax(1, keepdim=True)
         p.sub_(m)
         right = p.gather(1, targets[:, None])
@@ -143,7 +199,8 @@ class TiedCrossEntropy(torch.autograd.Function):
         h, w, p, targets = ctx.saved_tensors
         p.scatter_add_(1, targets[:, None], torch.full((len(targets), 1), -1.0, dtype=p.dtype))
         p.mul_(g / len(targets))
-        return p @ w, p.t() @ h, None
+        p = p.to(h.dtype)
+        return (p @ w).float(), (p.t() @ h).float(), None
 
 
 class Muon:
@@ -175,10 +232,12 @@ class Muon:
         flip = g.shape[0] > g.shape[1]
         x = g.t() if flip else g
         x = x / (x.norm() + 1e-7)
+        if HALF and not x.is_cuda:
+            x = x.bfloat16()
         for _ in range(5):
             a = x @ x.t()
             x = 3.4445 * x + (-4.7750 * a + 2.0315 * (a @ a)) @ x
-        return x.t() if flip else x
+        return (x.t() if flip else x).float()
 
     @torch.no_grad()
     def step(self, scale):

@@ -135,6 +135,8 @@ def main():
     p.add_argument("--hidden", type=int, default=256)
     p.add_argument("--save-every", type=int, default=200)
     p.add_argument("--cold", action="store_true", help="start embeddings at random")
+    p.add_argument("--start", default="", help="a checkpoint whose weights, not optimiser, a new run begins with")
+    p.add_argument("--fall", type=float, default=0.4, help="share of the run over which the rate falls to zero")
     p.add_argument("--out", default=os.path.join(corpus.WORK, "pretrain.pt"))
     p.add_argument("--max-steps", type=int, default=0, help="stop early, for measuring")
     args = p.parse_args()
@@ -148,7 +150,9 @@ def main():
     print({k: len(v) for k, v in streams.items()}, flush=True)
     model = Model(config)
     state = torch.load(args.out, map_location="cpu") if os.path.exists(args.out) else None
-    if state is None and not args.cold:
+    if state is None and args.start:
+        model.load_state_dict(torch.load(args.start, map_location="cpu")["model"])
+    elif state is None and not args.cold:
         t = time.time()
         with torch.no_grad():
             model.embed.copy_(vectors(streams, config))
@@ -181,7 +185,7 @@ def main():
         loss = model.lm_loss(x.reshape(n, -1)[pick], b[:, 1:].reshape(-1)[pick])
         opt.zero_grad()
         loss.backward()
-        opt.step(schedule(progress, step))
+        opt.step(schedule(progress, step, fall=args.fall))
         window.append(float(loss))
         step += 1
         tokens += n

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 import bpe
 import compose
 import corpus
+import synthetic
 from model import Config, Model, Muon
 from pretrain import plot, save, schedule
 
@@ -185,37 +186,28 @@ def auc(pos, neg):
 
 
 class HeldOut:
-    """Whole sources that no stage trained on, and our own rows kept aside; never the evaluation split."""
+    """Our own rows kept aside, and clean sources that tuning does not see; never the evaluation split."""
 
     def __init__(self, pool, most=60):
         r = random.Random(3)
         self.texts, self.who = [], []
 
-        def add(name, texts):
+        def add(name, texts, most=most):
             texts = sorted(texts)
             r.shuffle(texts)
             self.texts += texts[:most]
             self.who += [name] * len(texts[:most])
 
-        for s in sorted(corpus.HELD_OUT):
-            rows = corpus.rows(s)
-            add("attack/" + s, [x["text"] for x in rows if x["label"] == "attack"])
-            if s == "hinglish_pi":
-                add("benign/" + s, [x["text"] for x in rows if x["label"] == "benign"])
         for s in sorted(corpus.FOR_THRESHOLDS | corpus.HALF_FOR_THRESHOLDS):
             add("benign/" + s, [x["text"] for x in corpus.rows(s) if corpus.reserved(x)])
+        add("benign/synthetic", [synthetic.draw(r, r.choice(pool.prose)[:600], held=True)[2] for _ in range(most)])
         for label in ("attack", "benign"):
-            add("own-" + label, [x["text"] for x in pool.aside if x["label"] == label])
+            add("own-" + label, [x["text"] for x in pool.aside if x["label"] == label], 400)
         self.who = np.array(self.who)
 
     def figures(self, score):
-        f = {}
-        benign = score[np.char.startswith(self.who, "benign/")]
-        f["sap200"] = auc(score[self.who == "attack/sap200"], benign)
-        f["hinglish_pi"] = auc(score[self.who == "attack/hinglish_pi"], score[self.who == "benign/hinglish_pi"])
-        f["pooled"] = auc(score[np.char.startswith(self.who, "attack/")], benign)
-        if (self.who == "own-attack").any() and (self.who == "own-benign").any():
-            f["own_tenth"] = auc(score[self.who == "own-attack"], score[self.who == "own-benign"])
+        own, clean = score[self.who == "own-attack"], score[np.char.startswith(self.who, "benign/")]
+        f = {"own": auc(own, score[self.who == "own-benign"]), "sources": auc(own, clean), "tpr1": (own > np.quantile(clean, 0.99)).mean()}
         return {k: round(float(v), 4) for k, v in f.items()}
 
     def by_owner(self, scores, owner):
@@ -266,6 +258,7 @@ def main():
     p.add_argument("--lm-share", type=float, default=0.2)
     p.add_argument("--lr", type=float, default=0.008)
     p.add_argument("--adam-lr", type=float, default=8e-4)
+    p.add_argument("--fall", type=float, default=0.6, help="share of the run over which the rate falls to zero")
     p.add_argument("--dropout", type=float, default=0.1)
     p.add_argument("--smooth", type=float, default=0.02)
     p.add_argument("--seed", type=int, default=5)
@@ -344,7 +337,7 @@ def main():
         loss.backward()
         if not torch.isfinite(loss):
             raise RuntimeError("tune: loss is not finite")
-        opt.step(schedule(progress, step, warm=30, fall=0.6))
+        opt.step(schedule(progress, step, warm=30, fall=args.fall))
         right = ((zw[:, 0] > 0) == (want[:, 0] > 0.5)).float().mean()
         window.append((float(loss_w), float(loss_t), float(loss_lm), float(right)))
         step += 1

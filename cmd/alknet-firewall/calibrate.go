@@ -32,7 +32,7 @@ type calibrateFlags struct {
 	rows              int
 	coordinates       int
 	perSource         int
-	shrink            float64
+	shrink, between   float64
 }
 
 func calibrateCommand(ui *tui, set *settings) *cobra.Command {
@@ -77,6 +77,7 @@ given.`,
 	cmd.Flags().IntVar(&f.coordinates, "coordinates", 0, "coordinates of each signal (default 4)")
 	cmd.Flags().IntVar(&f.perSource, "per-source", 0, "documents kept of each source and label (default 400)")
 	cmd.Flags().Float64Var(&f.shrink, "shrink", 0, "shrinkage of the covariance, 0 to 1 (default 0.1)")
+	cmd.Flags().Float64Var(&f.between, "between", 0, "share of the covariance between clean sources that is added to that within them, up to 1; negative: none (default 1)")
 	cmd.Flags().StringVar(&f.date, "date", "", "date to record in the codebook (default today)")
 	return cmd
 }
@@ -150,7 +151,7 @@ func runCalibrate(cmd *cobra.Command, ui *tui, set *settings, f calibrateFlags, 
 	opt := calibrate.Options{
 		Name: name, Revision: revision, FitOnly: f.fitOnly, Arithmetic: o.Arithmetic, Threads: o.Threads, State: f.state, Data: data, Progress: bar.set, Fitting: ui.fitting(),
 		Builder: codebook.Options{
-			Coordinates: f.coordinates, Documents: f.perSource, Shrink: f.shrink, Date: f.date,
+			Coordinates: f.coordinates, Documents: f.perSource, Shrink: f.shrink, Between: f.between, Date: f.date,
 			Command: "alknet-firewall " + strings.Join(commandLine(args, f, o.Arithmetic), " "),
 			Extras:  map[string]codebook.Curve{codebook.Concealment: calibrate.ConcealmentCurve()},
 		},

@@ -218,7 +218,9 @@ func TestWords(t *testing.T) {
 	}{
 		{"Don't Stop_now, 3x", "don stop_now 3x", []int{0, 1, 2}},
 		{"aa -- b cc", "aa cc", []int{0, 1, 1, 1}},
-		{"忽略 all", "忽 略 all", []int{0, 2}},
+		{"aa \n\t bb ", "aa bb", []int{0, 1}}, // white space is no stretch
+		{"忽略 all", "忽略 all", []int{0, 1}},
+		{"é naïve", "naïve", []int{0, 0}}, // characters are counted, not bytes
 		{"", "", nil},
 		{strings.Repeat("xy.", windowWords+1), strings.TrimSpace(strings.Repeat("xy ", windowWords+1)), []int{0, windowWords}},
 	} {

@@ -32,8 +32,8 @@ type Scored struct {
 	Source  string // data set
 	Lang    string
 	Channel string
-	// Disguise names how the text was disguised, if it was. The table of
-	// disguises appears when a row has one.
+	// Disguise names how the text was disguised, if it was. Such rows count in no
+	// main figure: they have a table of their own.
 	Disguise string
 	// Apart keeps the row out of the main figures and the thresholds: harmful
 	// requests, and benign texts that quote attacks.
@@ -113,6 +113,7 @@ type Counts struct {
 	Benign      int `json:"benign"`
 	ApartAttack int `json:"apart_attack"`
 	ApartBenign int `json:"apart_benign"`
+	Disguised   int `json:"disguised"`
 	Unlabelled  int `json:"unlabelled"` // left out
 	Unscored    int `json:"unscored"`   // left out: a score was NaN
 }
@@ -221,6 +222,8 @@ func Evaluate(scored []Scored, opt Options) Report {
 			continue
 		}
 		switch {
+		case row.Disguise != "":
+			r.Rows.Disguised++
 		case row.Apart && attack:
 			r.Rows.ApartAttack++
 		case row.Apart:
@@ -266,18 +269,22 @@ func Evaluate(scored []Scored, opt Options) Report {
 		}
 		return row.Lang
 	}, nil)
+	if foreign := e.where(func(row *Scored) bool { return row.main() && !slices.Contains(english, row.Lang) }); len(foreign) > 0 {
+		r.Languages = append(r.Languages, e.group("all but English", foreign))
+	}
 	r.Lengths = e.by(func(row *Scored) string { return e.strata[e.stratum(row)] }, nil)
 	slices.SortFunc(r.Lengths, func(a, b Group) int {
 		return slices.Index(e.strata, a.Name) - slices.Index(e.strata, b.Name)
 	})
 	r.Channels = e.by(func(row *Scored) string { return row.Channel }, nil)
-	if slices.ContainsFunc(e.rows, func(row Scored) bool { return row.Disguise != "" }) {
-		r.Disguises = e.by(func(row *Scored) string { return row.Disguise }, nil)
+	disguised := e.where(func(row *Scored) bool { return !row.Apart && row.Disguise != "" })
+	if len(disguised) > 0 {
+		r.Disguises = e.partition(func(row *Scored) string { return row.Disguise }, disguised)
 	}
 	r.HardNegatives = e.group("hard negatives", e.where(func(row *Scored) bool {
-		return !row.Apart && isBenign(row) && row.Kind == hardKind
+		return row.main() && isBenign(row) && row.Kind == hardKind
 	}))
-	apart := e.where(func(row *Scored) bool { return row.Apart })
+	apart := e.where(func(row *Scored) bool { return row.Apart && row.Disguise == "" })
 	r.Apart = e.partition(kind, apart)
 
 	e.bootstrap(&r, cmp.Or(opt.Bootstrap, 1000), opt.Seed)
@@ -321,7 +328,9 @@ func (e *evaluation) where(keep func(*Scored) bool) []int {
 }
 
 // main returns the rows of the main figures.
-func (e *evaluation) main() []int { return e.where(func(row *Scored) bool { return !row.Apart }) }
+func (e *evaluation) main() []int { return e.where((*Scored).main) }
+
+func (row *Scored) main() bool { return !row.Apart && row.Disguise == "" }
 
 // split returns the sorted scores of some rows by label.
 func (e *evaluation) split(scorer int, rows []int) (attack, benign []float64) {
@@ -339,7 +348,7 @@ func (e *evaluation) split(scorer int, rows []int) (attack, benign []float64) {
 
 // by cuts the rows of the main figures that keep holds for into groups.
 func (e *evaluation) by(name func(*Scored) string, keep func(*Scored) bool) []Group {
-	return e.partition(name, e.where(func(row *Scored) bool { return !row.Apart && (keep == nil || keep(row)) }))
+	return e.partition(name, e.where(func(row *Scored) bool { return row.main() && (keep == nil || keep(row)) }))
 }
 
 // rareLanguages returns the languages with fewer than ten rows where there are
@@ -348,7 +357,7 @@ func (e *evaluation) by(name func(*Scored) string, keep func(*Scored) bool) []Gr
 func (e *evaluation) rareLanguages() map[string]bool {
 	count := map[string]int{}
 	for i := range e.rows {
-		if !e.rows[i].Apart {
+		if e.rows[i].main() {
 			count[e.rows[i].Lang]++
 		}
 	}
@@ -358,6 +367,10 @@ func (e *evaluation) rareLanguages() map[string]bool {
 	}
 	return rare
 }
+
+// english are the languages of rows that count as English: code and logs are
+// not written in another one, and what is unknown is not claimed.
+var english = []string{"en", "code", "log", ""}
 
 // noName is the group of the rows that do not say.
 const noName = "(none)"
@@ -452,15 +465,15 @@ func (e *evaluation) bootstrap(r *Report, replicates int, seed uint64) {
 
 	type key struct {
 		source, label string
-		apart         bool
+		main          bool
 	}
 	strata := map[key][]int{}
 	var order []key
 	for i, row := range e.rows {
-		if row.Apart && row.Label == benignLabel {
+		if !row.main() && row.Label == benignLabel {
 			continue // in no AUC
 		}
-		k := key{row.Source, row.Label, row.Apart}
+		k := key{row.Source, row.Label, row.main()}
 		if strata[k] == nil {
 			order = append(order, k)
 		}
@@ -508,7 +521,7 @@ func (e *evaluation) bootstrap(r *Report, replicates int, seed uint64) {
 				for j < len(order) && e.scores[s][order[j]] == e.scores[s][order[i]] {
 					if row := &e.rows[order[j]]; row.Label == benignLabel {
 						benign += weight[order[j]]
-					} else if !row.Apart {
+					} else if row.main() {
 						attack += weight[order[j]]
 					}
 					j++
@@ -576,7 +589,7 @@ func (e *evaluation) calibration(r *Report) {
 	groups := map[group][]float64{} // p-values
 	for i := range e.rows {
 		row := &e.rows[i]
-		if row.Apart || row.Label != benignLabel || math.IsNaN(row.PValue) {
+		if !row.main() || row.Label != benignLabel || math.IsNaN(row.PValue) {
 			continue
 		}
 		stratum := e.stratum(row)

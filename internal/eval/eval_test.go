@@ -234,7 +234,9 @@ func TestAgainstDefinitions(t *testing.T) {
 			check(g, func(x Scored) bool { return !x.Apart && x.Kind == g.Name })
 		}
 		for _, g := range r.Languages {
-			check(g, func(x Scored) bool { return !x.Apart && (x.Lang == g.Name || x.Lang == "" && g.Name == noName) })
+			check(g, func(x Scored) bool {
+				return !x.Apart && (x.Lang == g.Name || x.Lang == "" && g.Name == noName || g.Name == "all but English" && x.Lang != "" && x.Lang != "en")
+			})
 		}
 		for _, g := range r.Apart {
 			check(g, func(x Scored) bool { return x.Apart && x.Kind == g.Name })
@@ -461,6 +463,20 @@ func TestGolden(t *testing.T) {
 	var b bytes.Buffer
 	if err := golden(t).WriteText(&b); err != nil {
 		t.Fatal(err)
+	}
+	var markdown bytes.Buffer
+	if err := golden(t).WriteMarkdown(&markdown, "report-"); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range golden(t).Pictures() {
+		if want := fmt.Sprintf("(report-%s.svg)", p.Name); !strings.Contains(markdown.String(), want) {
+			t.Errorf("Markdown does not show picture %q", want)
+		}
+	}
+	for line := range strings.Lines(markdown.String()) {
+		if strings.HasPrefix(line, "|") && strings.Count(line, "|") < 3 {
+			t.Errorf("Markdown table has the row %q", line)
+		}
 	}
 	name := filepath.Join("testdata", "report.txt")
 	if *update {

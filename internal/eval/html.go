@@ -55,7 +55,7 @@ func (r Report) WriteHTML(w io.Writer) error {
 	}
 	type picture struct {
 		Title string
-		SVG   template.HTML // drawn below from numbers and escaped names
+		SVG   template.HTML // of numbers and escaped names
 	}
 	data := struct {
 		Title    string
@@ -63,22 +63,8 @@ func (r Report) WriteHTML(w io.Writer) error {
 		Pictures []picture
 		Tables   []rows
 	}{Title: r.Title, Summary: r.summary()}
-	add := func(title, svg string) {
-		if svg != "" {
-			data.Pictures = append(data.Pictures, picture{title, template.HTML(svg)})
-		}
-	}
-	add("ROC", r.drawROC(false))
-	add("ROC, small false-alarm rates", r.drawROC(true))
-	add("Calibration: asked and measured false-alarm rate", r.drawCalibration())
-	for s, name := range r.Scorers {
-		add("Scores of "+name, r.drawHistogram(s))
-	}
-	add("AUC by attack source", r.drawAUC(r.AttackSources, 1056))
-	add("AUC by language", r.drawAUC(r.Languages, 520))
-	add("AUC by length", r.drawAUC(r.Lengths, 520))
-	if len(r.Disguises) > 0 {
-		add("AUC by disguise", r.drawAUC(r.Disguises, 520))
+	for _, p := range r.Pictures() {
+		data.Pictures = append(data.Pictures, picture{p.Title, template.HTML(p.SVG)})
 	}
 	for _, t := range r.tables() {
 		out := rows{Title: t.Title, Note: t.Note, Head: t.Head}

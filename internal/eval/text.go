@@ -68,6 +68,9 @@ func (r Report) summary() []string {
 		fmt.Sprintf("Main figures: %d attacks, %d benign rows. Reported apart: %d attacks, %d benign.", c.Attack, c.Benign, c.ApartAttack, c.ApartBenign),
 		"One threshold a detector and false-alarm rate, from the pooled benign rows. A text alarms when it scores above it.",
 	}
+	if c.Disguised > 0 {
+		lines = append(lines, fmt.Sprintf("Beside them: %d attacks again, in disguise.", c.Disguised))
+	}
 	if c.Unlabelled > 0 {
 		lines = append(lines, fmt.Sprintf("Left out: %d rows without a label.", c.Unlabelled))
 	}
@@ -110,7 +113,7 @@ func (r Report) tables() []table {
 		r.groups("Channels", against, r.Channels),
 	}
 	if len(r.Disguises) > 0 {
-		tables = append(tables, r.groups("Disguises", against, r.Disguises))
+		tables = append(tables, r.groups("Disguises", "Attacks again, each in one disguise, against all benign rows as they are. They count in no other table.", r.Disguises))
 	}
 	tables = append(tables, r.groups("Apart: not in the main figures", against, r.Apart))
 
