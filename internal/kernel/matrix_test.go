@@ -312,20 +312,20 @@ func TestMulMisuse(t *testing.T) {
 	m, b := p.pack("f32"), p.pack("bf16")
 	x := make([]float32, 100)
 	for name, f := range map[string]func(){
-		"short a":              func() { m.Mul(p.c, p.a[:11], 3) },
-		"short c":              func() { m.Mul(p.c[:14], p.a, 3) },
-		"negative rows":        func() { m.Mul(p.c, p.a, -1) },
-		"more rows":            func() { m.Mul(p.c, p.a, math.MaxInt) },
-		"narrow lda":           func() { m.MulRange(x, 5, x, 3, 2, 0, 5) },
-		"narrow ldc":           func() { m.MulRange(x, 4, x, 4, 2, 0, 5) },
-		"negative lda":         func() { m.MulRange(x, 5, x, -4, 2, 0, 5) },
-		"columns outside":      func() { m.MulRange(x, 6, x, 4, 2, 0, 6) },
-		"columns turned":       func() { m.MulRange(x, 6, x, 4, 2, 3, 2) },
-		"set outside":          func() { m.setColumns(4, x, 4, 2) },
-		"set short":            func() { m.setColumns(0, x[:5], 4, 2) },
-		"set bfloat16":         func() { b.setColumns(0, x, 4, 2) },
-		"negative shape":       func() { m.reset(-1, 2) },
-		"huge shape":           func() { m.reset(math.MaxInt/8, 64) },
+		"short a":         func() { m.Mul(p.c, p.a[:11], 3) },
+		"short c":         func() { m.Mul(p.c[:14], p.a, 3) },
+		"negative rows":   func() { m.Mul(p.c, p.a, -1) },
+		"more rows":       func() { m.Mul(p.c, p.a, math.MaxInt) },
+		"narrow lda":      func() { m.MulRange(x, 5, x, 3, 2, 0, 5) },
+		"narrow ldc":      func() { m.MulRange(x, 4, x, 4, 2, 0, 5) },
+		"negative lda":    func() { m.MulRange(x, 5, x, -4, 2, 0, 5) },
+		"columns outside": func() { m.MulRange(x, 6, x, 4, 2, 0, 6) },
+		"columns turned":  func() { m.MulRange(x, 6, x, 4, 2, 3, 2) },
+		"set outside":     func() { m.setColumns(4, x, 4, 2) },
+		"set short":       func() { m.setColumns(0, x[:5], 4, 2) },
+		"set bfloat16":    func() { b.setColumns(0, x, 4, 2) },
+		"negative shape":  func() { m.reset(-1, 2) },
+		"huge shape":      func() { m.reset(math.MaxInt/8, 64) },
 	} {
 		if !panics(f) {
 			t.Errorf("%s: no panic with the package name", name)
