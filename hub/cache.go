@@ -104,6 +104,9 @@ func isReadOnly(n syscall.Errno) bool {
 	return n == syscall.EROFS
 }
 
+// errChanged says that another program replaced a file while it was opened or read.
+var errChanged = errors.New("changed while it was read")
+
 // open opens a regular file for reading: no link, no FIFO, no device.
 func (r *repo) open(name string) (*os.File, fs.FileInfo, error) {
 	name = filepath.FromSlash(name)
@@ -120,7 +123,7 @@ func (r *repo) open(name string) (*os.File, fs.FileInfo, error) {
 	}
 	fi, err := f.Stat()
 	if err == nil && !os.SameFile(before, fi) {
-		err = fmt.Errorf("%s: changed while it was opened", name)
+		err = fmt.Errorf("%s: %w", name, errChanged)
 	}
 	if err != nil {
 		f.Close()

@@ -193,8 +193,11 @@ func (r *repo) obtain(ctx context.Context, ref Ref, w want, t *tracker, fill fun
 			}
 		}
 		r.c.warn(fmt.Errorf("%s: the file in the cache is damaged and is fetched again", w.path))
-		if err := r.root.RemoveAll(filepath.FromSlash(blob)); err != nil {
-			return fmt.Errorf("remove the damaged %s: %w", blob, cacheError(err))
+		// Without a lock somebody may have mended it meanwhile; what is fetched takes its place.
+		if l.held {
+			if err := r.root.RemoveAll(filepath.FromSlash(blob)); err != nil {
+				return fmt.Errorf("remove the damaged %s: %w", blob, cacheError(err))
+			}
 		}
 	}
 	if r.c.noLinks.Load() { // revisions do not share blobs, but may have the same file

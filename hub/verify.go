@@ -146,10 +146,10 @@ func (r *repo) hashFile(ctx context.Context, name string, w want, report func(n 
 	}
 	s, sum := stampOf(fi), d.sum()
 	if after, err := f.Stat(); err != nil || stampOf(after) != s {
-		return stamp{}, fmt.Errorf("%s: changed while it was read", name)
+		return stamp{}, fmt.Errorf("%s: %w", name, errChanged)
 	}
 	if sum.Size != s.Size {
-		return stamp{}, fmt.Errorf("%s: changed while it was read", name)
+		return stamp{}, fmt.Errorf("%s: %w", name, errChanged)
 	}
 	s.SHA256, s.Git = sum.SHA256, sum.Git
 	return s, nil
@@ -183,6 +183,10 @@ func (a *audit) file(ctx context.Context, commit string, w want) (File, error) {
 	return a.check(ctx, p.name, p.info, w)
 }
 
+// maxChanges is how often a file is read again because it was replaced meanwhile:
+// where locks have no effect, each of several programs puts its own copy in place.
+const maxChanges = 16
+
 // check checks one regular file.
 func (a *audit) check(ctx context.Context, name string, fi fs.FileInfo, w want) (File, error) {
 	now := stampOf(fi)
@@ -201,11 +205,16 @@ func (a *audit) check(ctx context.Context, name string, fi fs.FileInfo, w want) 
 			a.looking(w.path)
 		}
 		var err error
-		s, err = a.r.hashFile(ctx, name, w, func(n int64) {
-			if a.report != nil {
-				a.report(w.path, n)
+		for range maxChanges {
+			s, err = a.r.hashFile(ctx, name, w, func(n int64) {
+				if a.report != nil {
+					a.report(w.path, n)
+				}
+			})
+			if !errors.Is(err, errChanged) {
+				break
 			}
-		})
+		}
 		if err != nil {
 			return File{}, err
 		}
