@@ -164,6 +164,17 @@ def read_jsonl(path):
     return out
 
 
+def without(text, spans):
+    """The text outside the byte spans, and the spans' texts."""
+    raw, out, at, parts = text.encode(), [], 0, []
+    for a, b in sorted(spans):
+        out.append(raw[at:a])
+        parts.append(raw[a:b].decode().strip())
+        at = max(at, b)
+    out.append(raw[at:])
+    return b"".join(out).decode(), parts
+
+
 def kept_aside(row):
     """A tenth of our own rows never trains: a second opinion on what was learned."""
     return hashlib.sha256(("own:" + row["id"]).encode()).digest()[0] < 26
@@ -273,7 +284,15 @@ class Pool:
                     t = r["text"]
                     if r["label"] == "attack":
                         inside = r["kind"] == "indirect_injection"
-                        x = Sample(t, None if inside else [(0, len(t.encode()))], r["kind"], r["source"], token=0.5, whole=not inside)
+                        spans = [tuple(x) for x in r["spans"]] if inside else [(0, len(t.encode()))]
+                        x = Sample(t, spans, r["kind"], r["source"], token=0.8 if inside else 0.5, whole=not inside)
+                        if inside:  # the same text without what was put in, and what was put in as a payload for other carriers
+                            clean, parts = without(t, spans)
+                            if len(clean) > 40:
+                                self.direct.setdefault(r["source"], []).append(Sample(clean, [], "benign", r["source"], weight=0.7))
+                            for p in parts:
+                                if 20 <= len(p) < 320:
+                                    pay("indirect_injection", p, "alknet-spans")
                         if not inside and len(t) < 320 and r["kind"] in OF_KIND:
                             pay(r["kind"], t, r["source"])
                     else:
@@ -432,7 +451,7 @@ class Pool:
             return [Sample(t, [], "benign", "synthetic")]
         return [Sample(self.carrier(r, 1400), [], "benign", "composed")]
 
-    def draw(self, r, composed=0.36, by_rule=0.2, clean=0.08):
+    def draw(self, r, composed=0.34, by_rule=0.12, clean=0.1):
         x = r.random()
         if x < composed:
             return self.compose(r)

@@ -2,7 +2,8 @@
 
 Windows end in <|close|>. Heads on the last layer's residual (before the final
 norm) and on the middle layer's give window labels at <|close|> and a payload
-label at every token; export.py throws the heads away. The language-model loss
+label at every token, and the sentence vectors of a teacher (teacher.py) where work/teacher.pt
+exists; export.py throws the heads away. The language-model loss
 stays on. Goes on from work/tune.pt when it exists.
 """
 
@@ -22,11 +23,13 @@ import bpe
 import compose
 import corpus
 import synthetic
+import teacher
 from model import Config, Model, Muon
 from pretrain import plot, save, schedule
 
 END, CLOSE = 0, 1
 LABELS = len(compose.LABELS)
+MEANING = 512  # numbers in a sentence vector of the teacher
 
 
 class Heads(nn.Module):
@@ -36,14 +39,16 @@ class Heads(nn.Module):
         super().__init__()
         self.window = nn.Linear(d, LABELS)
         self.token = nn.Linear(d, 1)
+        self.meaning = nn.Linear(d, MEANING)
 
     @staticmethod
     def scaled(x):
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5)
 
     def forward(self, x, ends, dropout):
+        close = self.scaled(x[torch.arange(len(x)), ends])
         x = F.dropout(self.scaled(x), dropout, self.training)
-        return self.window(x[torch.arange(len(x)), ends]), self.token(x).squeeze(-1)
+        return self.window(x[torch.arange(len(x)), ends]), self.token(x).squeeze(-1), self.meaning(close)
 
 
 def cut(sample, tok, r, size):
@@ -117,7 +122,7 @@ def batches(pool, tok, seed, tokens):
             b.append(w)
             if len(b) * k >= tokens:
                 buckets[k] = []
-                yield pack(b, k, r)
+                yield [tok.decode(x[0]) for x in b], pack(b, k, r)
 
 
 def pack(b, k, r, drop=0.03):
@@ -183,6 +188,29 @@ def auc(pos, neg):
     for v in np.unique(x[np.isin(x, x[order][1:][np.diff(x[order]) == 0])]):
         rank[x == v] = rank[x == v].mean()
     return (rank[: len(pos)].sum() - len(pos) * (len(pos) + 1) / 2) / (len(pos) * len(neg))
+
+
+class Meaning:
+    """What the teacher says of windows: centred unit vectors, for a share of the windows and only for English, which is all it knows."""
+
+    def __init__(self, texts, share, device):
+        self.teacher, self.share, self.device = teacher.Teacher().to(device), share, device
+        self.r = random.Random(31)
+        texts = [t[:300] for t in texts if self.known(t)][:1024]
+        self.centre = torch.cat([self.teacher(texts[i : i + 64]) for i in range(0, len(texts), 64)]).mean(0)
+
+    @staticmethod
+    def known(text):
+        plain = sum(c.isascii() and (c.isalpha() or c == " ") for c in text)
+        return len(text) >= 12 and plain > 0.75 * len(text)
+
+    def __call__(self, texts):
+        """Rows of the batch that were asked about, and their vectors; None where there are too few."""
+        rows = [i for i, t in enumerate(texts) if self.r.random() < self.share and self.known(t)]
+        if len(rows) < 4:
+            return None
+        v = F.normalize(self.teacher([texts[i] for i in rows]) - self.centre, dim=1)
+        return torch.tensor(rows, device=self.device), v
 
 
 class HeldOut:
@@ -255,6 +283,8 @@ def main():
     p.add_argument("--steps", type=int, default=1000)
     p.add_argument("--tokens", type=int, default=4096, help="a batch")
     p.add_argument("--lm-weight", type=float, default=0.3)
+    p.add_argument("--meaning-weight", type=float, default=1.0, help="of the teacher's loss, one minus the cosine")
+    p.add_argument("--meaning-share", type=float, default=0.5, help="share of the windows that the teacher reads too")
     p.add_argument("--lm-share", type=float, default=0.2)
     p.add_argument("--lr", type=float, default=0.008)
     p.add_argument("--adam-lr", type=float, default=8e-4)
@@ -289,6 +319,7 @@ def main():
     heads = nn.ModuleList(Heads(config.hidden_size) for _ in layers).to(device)
     opt = Muon(model, extra=list(heads.parameters()), lr=args.lr, adam_lr=args.adam_lr)
     step, tokens, spent, history, notes = 0, 0, 0.0, [], {}
+    meaning = Meaning(held.texts, args.meaning_share, device) if args.meaning_weight and os.path.exists(os.path.join(corpus.WORK, "teacher.pt")) else None
     if state is not None:
         heads.load_state_dict(state["heads"])
         opt.load_state_dict(state["optimiser"])
@@ -307,18 +338,21 @@ def main():
                 "spent": time.time() - begin, "history": history, "config": vars(config), "args": vars(args), "notes": notes,
                 "pretrain": first.get("pretrain") or {k: first.get(k) for k in ("step", "tokens", "spent", "history", "args")}}
 
-    for b in batches(pool, tok, args.seed + 1000 * step, args.tokens):
+    for texts, b in batches(pool, tok, args.seed + 1000 * step, args.tokens):
         progress = (time.time() - begin) / (args.minutes * 60) if args.minutes else step / args.steps
         if progress >= 1 or (args.max_steps and step >= args.max_steps):
             break
         ids, lab, ends, want, weigh, token, known = (z.to(device) for z in b)
         hs = model(ids, dropout=args.dropout, keep=layers)
         y = want * (1 - 2 * args.smooth) + args.smooth
-        loss_w = loss_t = 0.0
+        loss_w = loss_t = loss_m = torch.zeros((), device=device)
+        taught = meaning(texts) if meaning else None
         place = torch.arange(ids.shape[1], device=device)
         inside = (place > 0) & (place < ends[:, None])
         for h, head, k in zip(hs, heads, weights):
-            zw, zt = head(h, ends, args.dropout)
+            zw, zt, zm = head(h, ends, args.dropout)
+            if taught:
+                loss_m = loss_m + 0.5 * (1 - F.cosine_similarity(zm[taught[0]], taught[1])).mean()
             loss_w = loss_w + k * (F.binary_cross_entropy_with_logits(zw, y, reduction="none") * weigh).sum() / weigh.sum()
             m = (lab >= 0) & inside
             tw = m * token[:, None]
@@ -332,21 +366,21 @@ def main():
         real = (place < ends[:, None] - 1).reshape(-1).nonzero().squeeze(1)
         pick = real[torch.rand(len(real), device=device).argsort()[: int(len(real) * args.lm_share)].sort()[0]]
         loss_lm = model.lm_loss(hs[-1].reshape(-1, config.hidden_size)[pick], nxt.reshape(-1)[pick])
-        loss = loss_w + loss_t + args.lm_weight * loss_lm
+        loss = loss_w + loss_t + args.lm_weight * loss_lm + args.meaning_weight * loss_m
         opt.zero_grad()
         loss.backward()
         if not torch.isfinite(loss):
             raise RuntimeError("tune: loss is not finite")
         opt.step(schedule(progress, step, warm=30, fall=args.fall))
         right = ((zw[:, 0] > 0) == (want[:, 0] > 0.5)).float().mean()
-        window.append((float(loss_w), float(loss_t), float(loss_lm), float(right)))
+        window.append((float(loss_w), float(loss_t), float(loss_lm), float(loss_m) if taught else float("nan"), float(right)))
         step += 1
         tokens += ids.numel()
         if step % 20 == 0:
             now = time.time()
-            a = np.mean(window, 0)
-            history.append({"step": step, "tokens": tokens, "seconds": round(now - begin, 1), "window_loss": a[0], "token_loss": a[1], "lm_loss": a[2], "accuracy": a[3]})
-            print(f"step {step} window {a[0]:.4f} token {a[1]:.4f} lm {a[2]:.4f} right {a[3]:.3f} {20*args.tokens/(now-last):.0f} tokens/s progress {progress:.3f}", flush=True)
+            a = np.nanmean(window, 0)
+            history.append({"step": step, "tokens": tokens, "seconds": round(now - begin, 1), "window_loss": a[0], "token_loss": a[1], "lm_loss": a[2], "meaning_loss": a[3], "accuracy": a[4]})
+            print(f"step {step} window {a[0]:.4f} token {a[1]:.4f} lm {a[2]:.4f} meaning {a[3]:.4f} right {a[4]:.3f} {20*args.tokens/(now-last):.0f} tokens/s progress {progress:.3f}", flush=True)
             window, last = [], now
         if step % args.save_every == 0:
             notes["step%d" % step] = f = head_figures(model, heads, tok, held, layers)
