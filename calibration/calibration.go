@@ -14,12 +14,12 @@ import (
 
 //go:generate go test -run TestSet -update .
 
-//go:embed set.jsonl.gz
+//go:embed set.jsonl.bz2
 var set []byte
 
 // Name stands for the set where a file's name would stand.
-const Name = "calibration/set.jsonl.gz"
+const Name = "calibration/set.jsonl.bz2"
 
-// Set returns the rows, JSON Lines compressed with gzip, in the form of
+// Set returns the rows, JSON Lines compressed with bzip2, in the form of
 // docs/formats/corpus.md. Callers must not change the bytes.
 func Set() []byte { return set }

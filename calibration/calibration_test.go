@@ -2,17 +2,18 @@ package calibration
 
 import (
 	"bytes"
-	"compress/gzip"
+	"compress/bzip2"
 	"encoding/json"
 	"flag"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write set.jsonl.gz anew")
+var update = flag.Bool("update", false, "write set.jsonl.bz2 anew")
 
 // maxSet is how much of the binary the set may take.
 const maxSet = 1 << 20 // 1 MiB
@@ -22,27 +23,19 @@ const maxSet = 1 << 20 // 1 MiB
 func TestSet(t *testing.T) {
 	want := sources(t)
 	if *update {
-		var b bytes.Buffer
-		z, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
+		// The standard library only reads bzip2, which packs this set a quarter smaller than gzip.
+		c := exec.Command("bzip2", "-9")
+		c.Stdin = bytes.NewReader(want)
+		out, err := c.Output()
 		if err != nil {
+			t.Fatalf("compress the set with bzip2, which must be installed: %v", err)
+		}
+		if err := os.WriteFile("set.jsonl.bz2", out, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := z.Write(want); err != nil {
-			t.Fatal(err)
-		}
-		if err := z.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile("set.jsonl.gz", b.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		set = b.Bytes()
+		set = out
 	}
-	z, err := gzip.NewReader(bytes.NewReader(Set()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := io.ReadAll(z)
+	got, err := io.ReadAll(bzip2.NewReader(bytes.NewReader(Set())))
 	if err != nil {
 		t.Fatal(err)
 	}

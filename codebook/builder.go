@@ -60,8 +60,9 @@ type Options struct {
 	Signals []string
 	// MinAttack documents are needed for a signal. 0 = 20.
 	MinAttack int
-	// Coordinates of each signal. 0 = 4: in the prototype 4 beat 8 and 13 on new
-	// sources. Fewer are kept when the sources span fewer.
+	// Coordinates of each signal: a discriminant and singular vectors (ADR-0016).
+	// 0 = 4: in the prototype 4 singular vectors beat 8 and 13 on new sources. Fewer
+	// are kept when the sources span fewer.
 	Coordinates int
 	// Shrink pulls the within-source covariance towards its diagonal; 0 = 0.1,
 	// at most 1 (no correlations at all).

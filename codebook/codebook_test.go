@@ -339,8 +339,12 @@ func TestPValues(t *testing.T) {
 	for name, p := range b {
 		slices.Sort(p)
 		var d float64
+		// Below one half, where rates are asked for. Above, nearly all evidence is at its lower
+		// bound, and what orders it differs from fold to fold.
 		for i, v := range p {
-			d = max(d, math.Abs(v-float64(i+1)/n), math.Abs(v-float64(i)/n))
+			if v <= 0.5 {
+				d = max(d, math.Abs(v-float64(i+1)/n), math.Abs(v-float64(i)/n))
+			}
 		}
 		// Kolmogorov-Smirnov at 0.1 % with n held out against some 400 of a cell.
 		bound := 1.95 * math.Sqrt(1.0/n+1.0/400)

@@ -15,14 +15,17 @@ type density struct {
 	benign   []float32 // log-density of clean readings
 	attack   []float32 // log-density of attack readings; nil for novelty
 	tail     []float32 // logit of the clean distribution function; never falls
-	ratio    []float32 // attack - benign within ±maxRatio: made, not stored
+	ratio    []float32 // attack - benign: made, not stored
 }
 
 const (
 	gridPoints = 256
-	// maxRatio bounds the log-likelihood ratio of one coordinate, in nats: the
-	// densities of a few thousand correlated spans support no more than e⁶:1.
-	maxRatio = 6
+	// maxRatio bounds the log-likelihood ratio of one coordinate, in nats, when it is
+	// fitted: the densities of a few thousand correlated spans support no more than
+	// e⁶:1. The discriminant alone may go further, since what ranks the rarest texts
+	// is how far out on it they are (ADR-0016).
+	maxRatio        = 6
+	maxDiscriminant = 12
 	// maxDensity bounds a log-density or logit on file.
 	maxDensity = 1e4
 )
@@ -66,7 +69,7 @@ func softplus(x float64) float64 { return max(x, 0) + math.Log1p(math.Exp(-math.
 func (d *density) makeRatio() {
 	d.ratio = make([]float32, len(d.benign))
 	for i := range d.attack {
-		d.ratio[i] = max(-maxRatio, min(maxRatio, d.attack[i]-d.benign[i]))
+		d.ratio[i] = max(-maxDiscriminant, min(maxDiscriminant, d.attack[i]-d.benign[i]))
 	}
 }
 
@@ -97,8 +100,10 @@ func (d *density) check() error {
 }
 
 // fitDensity makes the densities of a coordinate from its values over clean and
-// attack readings. attack may be empty.
-func fitDensity(benign, attack []weighted) density {
+// attack readings. attack may be empty. The attack density of a discriminant is
+// stored as the clean one times a ratio that never falls, up to either side from
+// the clean median: along it more is more.
+func fitDensity(benign, attack []weighted, discriminant bool) density {
 	b := fitDistribution(benign)
 	lo, hi := b.x[0], b.x[len(b.x)-1]
 	var a distribution
@@ -131,11 +136,40 @@ func fitDensity(benign, attack []weighted) density {
 			d.attack[i] = d.benign[i] + float32(ab-bb)
 		}
 	}
+	d.bound(discriminant)
 	for i := 1; i < gridPoints; i++ { // float32 rounding must not make it fall
 		d.tail[i] = max(d.tail[i], d.tail[i-1])
 	}
 	d.makeRatio()
 	return d
+}
+
+// bound brings attack within its distance of benign.
+func (d *density) bound(discriminant bool) {
+	if len(d.attack) == 0 {
+		return
+	}
+	limit := float32(maxRatio)
+	if discriminant {
+		limit = maxDiscriminant
+	}
+	r := make([]float32, len(d.attack))
+	for i := range r {
+		r[i] = max(-limit, min(limit, d.attack[i]-d.benign[i]))
+	}
+	if discriminant {
+		median, _ := slices.BinarySearch(d.tail, 0)
+		median = min(median, len(r)-1)
+		for i := median + 1; i < len(r); i++ {
+			r[i] = max(r[i], r[i-1])
+		}
+		for i := median - 1; i >= 0; i-- {
+			r[i] = min(r[i], r[i+1])
+		}
+	}
+	for i := range r {
+		d.attack[i] = d.benign[i] + r[i]
+	}
 }
 
 type weighted struct{ x, w float64 }

@@ -233,6 +233,9 @@ func read(data []byte) (*Codebook, error) {
 		return nil, err
 	}
 	for i := range c.curves {
+		if f.version == 1 {
+			c.curves[i].bound(false)
+		}
 		c.curves[i].makeRatio()
 	}
 	return c, nil
@@ -345,8 +348,9 @@ func coefficient(v, lo float64) error {
 
 // formatFile is a safetensors file of one of our formats.
 type formatFile struct {
-	file *safetensors.File
-	meta map[string]string
+	file    *safetensors.File
+	meta    map[string]string
+	version int
 }
 
 // openFormat parses the container and checks format and version.
@@ -355,16 +359,16 @@ func openFormat(data []byte, format string) (*formatFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
 	}
-	f := &formatFile{file, file.Metadata()}
+	f := &formatFile{file: file, meta: file.Metadata()}
 	if got := f.meta["format"]; got != format {
 		return nil, fmt.Errorf("%w: its format is %.80q, want %q", ErrFormat, got, format)
 	}
-	version, err := strconv.Atoi(f.meta["version"])
-	if err != nil || version < 1 {
+	f.version, err = strconv.Atoi(f.meta["version"])
+	if err != nil || f.version < 1 {
 		return nil, fmt.Errorf("%w: version %.80q", ErrFormat, f.meta["version"])
 	}
-	if version > FormatVersion {
-		return nil, fmt.Errorf("%w: version %d, this build reads %d", ErrVersion, version, FormatVersion)
+	if f.version > FormatVersion {
+		return nil, fmt.Errorf("%w: version %d, this build reads %d", ErrVersion, f.version, FormatVersion)
 	}
 	return f, nil
 }

@@ -28,8 +28,8 @@ type Progress func(stage string, done, total int)
 //  1. centre and scale of every channel, and the covariance within sources, of
 //     clean readings (channels, scatter, factor)
 //  2. for each signal, the differences between each attack source and matched
-//     clean readings, whitened; the few directions that carry most of them; the
-//     attack documents' telling spans, and again (fitSignal)
+//     clean readings, whitened; the few directions that carry most of them; before
+//     them the discriminant; the attack documents' telling spans, and again (fitSignal)
 //  3. of each direction, two densities (fitDensity)
 //  4. all of that once for each fold without the fold's sources, to score them
 //     as strangers (outOfFold)
@@ -642,6 +642,11 @@ func (f *fitter) fitSignal(fold, s int, chol []mat.Cholesky) (sm signalModel, di
 		if round == f.opt.Rounds-1 {
 			from = clean
 		}
+		d, err := f.discriminant(from, attack, chosen)
+		if err != nil {
+			return sm, nil, nil, err
+		}
+		dirs = append([][]float64{d}, dirs[:min(len(dirs), f.opt.Coordinates-1)]...)
 		if curves, err = f.densities(from, attack, chosen, dirs); err != nil {
 			return sm, nil, nil, err
 		}
@@ -887,7 +892,7 @@ func (f *fitter) densities(clean, attack []int, chosen [][]int, dirs [][]float64
 				av = append(av, weighted{float64(v[s*k+j]), w})
 			}
 		}
-		out[j] = fitDensity(bv, av)
+		out[j] = fitDensity(bv, av, j == 0)
 	})
 	return out, err
 }
@@ -906,7 +911,7 @@ func (f *fitter) fitNovelty(fold int, m *model) error {
 			v = append(v, weighted{float64(x), w})
 		}
 	}
-	m.novelty = fitDensity(v, nil)
+	m.novelty = fitDensity(v, nil, false)
 	return nil
 }
 

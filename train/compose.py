@@ -305,7 +305,8 @@ class Pool:
         for name, take in (("books_en", 1_500_000), ("bible_multilingual", 1_500_000), ("code", 1_200_000)):
             self.carriers["lm_" + name] = corpus.chunks(corpus.lm_documents(name), 1500, take, 5)
         self.names = sorted(self.direct)
-        self.shares = [min(len(self.direct[n]), 3000) ** 0.5 for n in self.names]
+        # By the square root of their size; our own many small sources at half of that, or their style is what is learned.
+        self.shares = [min(len(self.direct[n]), 3000) ** 0.5 * (0.5 if n.startswith("alknet-") else 1.0) for n in self.names]
         self.carrier_names = sorted(self.carriers)
         self.carrier_shares = [min(len(self.carriers[n]), 900) ** 0.5 for n in self.carrier_names]
         # Payload sources by square root too, ours and theirs.
@@ -395,8 +396,8 @@ class Pool:
             b, a = r.choice(ABOUT)
             t, _ = self.insert(c if r.random() < 0.5 else "", b, p, a, r)
             return [Sample(t, [], "benign", "composed")]
-        if x < 0.86:  # a prompt, disguised or not, alone
-            t = disguise(r.choice(LEADS[3:]) + p if bare or kind == "indirect_injection" and r.random() < 0.5 else p, r, often=0.5)
+        if x < 0.86 and kind != "indirect_injection":  # a prompt, disguised or not, alone; what is put into documents is often a plain task, and no attack where a user asks for it
+            t = disguise(r.choice(LEADS[3:]) + p if bare else p, r, often=0.5)
             return [Sample(t, [(0, len(t.encode("utf-8", "replace")))], kind, "composed", token=0.5, whole=True)]
         nb, na = r.choice(NEUTRAL)
         if r.random() < 0.5:
@@ -451,7 +452,7 @@ class Pool:
             return [Sample(t, [], "benign", "synthetic")]
         return [Sample(self.carrier(r, 1400), [], "benign", "composed")]
 
-    def draw(self, r, composed=0.34, by_rule=0.12, clean=0.1):
+    def draw(self, r, composed=0.36, by_rule=0.2, clean=0.08):
         x = r.random()
         if x < composed:
             return self.compose(r)

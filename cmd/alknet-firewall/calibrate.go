@@ -43,7 +43,7 @@ func calibrateCommand(ui *tui, set *settings) *cobra.Command {
 		Long: `Read labelled texts, run them through the detector model and fit a codebook.
 
 A line is {"id","text","label":"attack"|"benign","kind","source","lang"[,"channel"]};
-files may be gzip-compressed. Whole sources are held out in turn, so the more
+files may be compressed (gzip, bzip2). Whole sources are held out in turn, so the more
 sources, the better the thresholds travel. Without files the texts inside this
 program are used: a beginning, to be followed by --benign on traffic of yours.
 

@@ -10,6 +10,7 @@ package corpus
 import (
 	"bufio"
 	"bytes"
+	"compress/bzip2"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
@@ -90,16 +91,20 @@ type Reader struct {
 	buf  []byte
 }
 
-// NewReader reads rows from r; name appears in errors. Gzip is recognised by
-// its first bytes.
+// NewReader reads rows from r; name appears in errors. Gzip and bzip2 are
+// recognised by their first bytes.
 func NewReader(name string, r io.Reader) (*Reader, error) {
 	in := bufio.NewReaderSize(r, 1<<16)
-	if magic, err := in.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
+	magic, _ := in.Peek(3) // fewer bytes are no compressed file
+	switch {
+	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
 		z, err := gzip.NewReader(in)
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
 		in = bufio.NewReaderSize(z, 1<<16)
+	case bytes.HasPrefix(magic, []byte("BZh")):
+		in = bufio.NewReaderSize(bzip2.NewReader(in), 1<<16)
 	}
 	return &Reader{name: name, in: in}, nil
 }

@@ -3,6 +3,7 @@ package corpus
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/hex"
 	"errors"
 	"io"
 	"strings"
@@ -57,6 +58,31 @@ func TestGzip(t *testing.T) {
 	}
 	if row, err := r.Next(); err != nil || row.Text != "x" {
 		t.Fatalf("Next() = %+v, %v", row, err)
+	}
+}
+
+// TestBzip2: the bytes are what bzip2 1.0.8 makes of the row. A file that was cut
+// off is an error, not an early end.
+func TestBzip2(t *testing.T) {
+	packed, err := hex.DecodeString("425a683931415926535960ca62e4000005d9800010100000100200044a2000220d327a8430208439a540bc5dc914e1424183298b90")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := NewReader("f.bz2", bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if row, err := r.Next(); err != nil || row.Text != "x" {
+		t.Fatalf("Next() = %+v, %v", row, err)
+	}
+	if r, err = NewReader("f.bz2", bytes.NewReader(packed[:len(packed)-6])); err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = r.Next()
+	}
+	if errors.Is(err, io.EOF) {
+		t.Errorf("a file that was cut off ends with %v, want another error", err)
 	}
 }
 
