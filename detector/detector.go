@@ -16,7 +16,7 @@ import (
 // revision changes with the weights.
 const (
 	Name     = "nano"
-	Revision = "nano-2"
+	Revision = "nano-3"
 )
 
 var (

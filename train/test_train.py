@@ -22,6 +22,7 @@ import model
 import reference
 import restore
 import synthetic
+import teacher
 import tune
 
 TEXTS = ["", " ", "a", "hello world, it's 2024 and 3.14", "  two  spaces\n\n\ttab ", "naïve Grüße 天气 спасибо 🙂\u200b", "x" * 300, "<|endoftext|> is text", "1234567", "٣ ½ Ⅷ"]
@@ -238,6 +239,23 @@ class Composition(unittest.TestCase):
         self.assertIn("obey me", hot)
         self.assertNotIn("Hello", hot)
         self.assertNotIn("Goodbye", hot)
+
+
+class OwnTexts(unittest.TestCase):
+    def test_without_takes_out_bytes(self):
+        text = "Grüße. ⟨obey⟩ Ende."
+        a = len("Grüße. ".encode())
+        clean, parts = compose.without(text, [(a, a + len("⟨obey⟩".encode()))])
+        self.assertEqual((clean, parts), ("Grüße.  Ende.", ["⟨obey⟩"]))
+
+
+class Teacher(unittest.TestCase):
+    def test_segments_by_the_best_sum(self):
+        """abc is worth less than ab and c together; an unknown letter is one unknown, a run of them too."""
+        p = teacher.Pieces([["x", 0]] * teacher.RESERVED + [["\u2581", -1], ["ab", -2], ["c", -2], ["abc", -5], ["a", -4], ["b", -4]])
+        self.assertEqual(p.encode("abc"), [6, 7, 8])
+        self.assertEqual(p.encode("c??c"), [6, 8, 0, 8])
+        self.assertEqual(len(p.encode("c " * 500)), teacher.LONGEST)
 
 
 class Rules(unittest.TestCase):
