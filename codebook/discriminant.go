@@ -1,12 +1,12 @@
 package codebook
 
 import (
+	"context"
 	"math"
 	"slices"
 	"sync"
 
 	"gonum.org/v1/gonum/floats"
-	"gonum.org/v1/gonum/optimize"
 )
 
 // discriminantValues is how many standardised values a discriminant is fitted on
@@ -78,13 +78,7 @@ func (f *fitter) discriminant(clean, attack []int, chosen [][]int) ([]float64, e
 	}
 	theta32 := make([]float32, f.width)
 	grad := make([]float64, f.width+1)
-	var at []float64 // where grad and loss were computed
-	var loss float64
-	evaluate := func(theta []float64) {
-		if slices.Equal(at, theta) {
-			return
-		}
-		at = append(at[:0], theta...)
+	evaluate := func(theta []float64) (loss float64) {
 		for j := range theta32 {
 			theta32[j] = float32(theta[j])
 		}
@@ -119,7 +113,6 @@ func (f *fitter) discriminant(clean, attack []int, chosen [][]int) ([]float64, e
 		}
 		close(next)
 		wg.Wait()
-		loss = 0
 		for j, v := range theta[:f.width] {
 			grad[j] = discriminantRidge * v
 			loss += discriminantRidge / 2 * v * v
@@ -132,21 +125,17 @@ func (f *fitter) discriminant(clean, attack []int, chosen [][]int) ([]float64, e
 			loss += sums[b][0]
 			grad[f.width] += sums[b][1]
 		}
+		return loss
 	}
-	result, err := optimize.Minimize(optimize.Problem{
-		Func:   func(x []float64) float64 { evaluate(x); return loss },
-		Grad:   func(g, x []float64) { evaluate(x); copy(g, grad) },
-		Status: func() (optimize.Status, error) { return optimize.NotTerminated, f.ctx.Err() },
-	}, make([]float64, f.width+1), &optimize.Settings{GradientThreshold: 1e-4, MajorIterations: 60}, &optimize.LBFGS{Store: 10})
-	if f.ctx.Err() != nil {
-		return nil, f.ctx.Err()
-	}
-	if result == nil { // not even a first step
+	theta, err := minimise(f.ctx, make([]float64, f.width+1), func(theta, g []float64) float64 {
+		l := evaluate(theta)
+		copy(g, grad)
+		return l
+	})
+	if err != nil {
 		return nil, err
 	}
-	// A line search that float32 sums end early, and the limit of steps, leave a
-	// direction that is good enough.
-	d := slices.Clone(result.X[:f.width])
+	d := theta[:f.width]
 
 	for j := range theta32 {
 		theta32[j] = float32(d[j])
@@ -161,6 +150,67 @@ func (f *fitter) discriminant(clean, attack []int, chosen [][]int) ([]float64, e
 		floats.Scale(1/sd, d)
 	}
 	return d, nil
+}
+
+// minimise finds the minimum of a smooth convex function by L-BFGS with a
+// backtracking line search (Nocedal and Wright 2006, Numerical Optimization,
+// algorithms 3.1 and 7.4), from x, which it changes and returns. f fills in the
+// gradient. It stops when no component of the gradient exceeds 1e-4, after 60 steps,
+// or when rounding leaves no step downhill: a direction that is good enough.
+func minimise(ctx context.Context, x []float64, f func(x, grad []float64) float64) ([]float64, error) {
+	const steps, memory = 60, 10
+	type pair struct {
+		s, y []float64
+		rho  float64
+	}
+	var pairs []pair
+	g, next, nextG := make([]float64, len(x)), make([]float64, len(x)), make([]float64, len(x))
+	loss := f(x, g)
+	for range steps {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if floats.Norm(g, math.Inf(1)) < 1e-4 {
+			break
+		}
+		d := slices.Clone(g)
+		alpha := make([]float64, len(pairs))
+		for i, p := range slices.Backward(pairs) {
+			alpha[i] = p.rho * floats.Dot(p.s, d)
+			floats.AddScaled(d, -alpha[i], p.y)
+		}
+		scale := 1 / floats.Norm(g, 2) // the first step has length 1
+		if n := len(pairs); n > 0 {
+			scale = 1 / (pairs[n-1].rho * floats.Dot(pairs[n-1].y, pairs[n-1].y))
+		}
+		floats.Scale(scale, d)
+		for i, p := range pairs {
+			floats.AddScaled(d, alpha[i]-p.rho*floats.Dot(p.y, d), p.s)
+		}
+		slope := floats.Dot(g, d)
+		t, found := 1.0, false
+		for ; t > 1e-12; t /= 2 {
+			floats.AddScaledTo(next, x, -t, d)
+			if l := f(next, nextG); l <= loss-1e-4*t*slope {
+				loss, found = l, true
+				break
+			}
+		}
+		if !found {
+			break
+		}
+		p := pair{s: make([]float64, len(x)), y: make([]float64, len(x))}
+		floats.SubTo(p.s, next, x)
+		floats.SubTo(p.y, nextG, g)
+		if sy := floats.Dot(p.s, p.y); sy > 1e-12 {
+			p.rho = 1 / sy
+			if pairs = append(pairs, p); len(pairs) > memory {
+				pairs = pairs[1:]
+			}
+		}
+		x, next, g, nextG = next, x, nextG, g
+	}
+	return x, nil
 }
 
 // evenly returns at most k of n spans, evenly spaced.

@@ -31,6 +31,31 @@ func TestDiscriminant(t *testing.T) {
 	}
 }
 
+// TestMinimise: a stretched quadratic and a logistic loss have the
+// minimum that calculus gives.
+func TestMinimise(t *testing.T) {
+	x, err := minimise(t.Context(), make([]float64, 3), func(x, g []float64) float64 {
+		var l float64
+		for i, v := range x {
+			a, c := math.Pow(30, float64(i)), float64(i)-0.5
+			g[i] = a * (v - c)
+			l += a / 2 * (v - c) * (v - c)
+		}
+		return l
+	})
+	if err != nil || math.Abs(x[0]+0.5) > 1e-3 || math.Abs(x[1]-0.5) > 1e-3 || math.Abs(x[2]-1.5) > 1e-3 {
+		t.Errorf("minimise = %v, %v, want [-0.5 0.5 1.5]", x, err)
+	}
+	// ½ ln(1+e⁻ˣ)·3 + ½ ln(1+eˣ): the minimum is at ln 3.
+	if x, err = minimise(t.Context(), []float64{-20}, func(x, g []float64) float64 {
+		p := 1 / (1 + math.Exp(-x[0]))
+		g[0] = (p - 3*(1-p)) / 2
+		return (softplus(x[0]) + 3*softplus(-x[0])) / 2
+	}); err != nil || math.Abs(x[0]-math.Log(3)) > 1e-3 {
+		t.Errorf("minimise = %v, %v, want ln 3", x, err)
+	}
+}
+
 // TestFirstVersion: a file of version 1 has ratios within maxRatio, whatever its
 // densities say, and keeps them when it is written again.
 func TestFirstVersion(t *testing.T) {

@@ -1,11 +1,12 @@
 """Writes the rows that nano's codebook is calibrated on: work/calibrate/*.jsonl.
 
-fit.jsonl holds what the tuning stage saw (and our own calibration/ texts), for
-the basis and the densities; thresholds.jsonl what it never saw, for the
-false-alarm rates too: clean text looks cleaner than it is to a model that was
-tuned on it. Both hold clean tool output and documents by rule (synthetic.py), of
-formats that the tuning stage has seen and of formats that it has not, and pieces
-of the language-model text. The names of the sources in fit.jsonl are printed, joined by commas,
+fit.jsonl holds what the tuning stage saw, thresholds.jsonl clean text that it never
+saw: whole or half sources, a tenth of our own clean texts, clean tool output and
+documents by rule (synthetic.py) of formats that tuning has not seen, and pieces of the
+language-model text. All of it is fitted on; false-alarm rates are set on our own clean texts alone,
+each scored by a fit that did not see its source. Most of the other clean text is far from
+any attack, and thresholds set on it promised rates that documents and tool output of other
+sources did not keep. The names of all other sources are printed, joined by commas,
 as `alknet-firewall calibrate --fit-only` takes them.
 """
 
@@ -78,7 +79,8 @@ def main():
             held = corpus.reserved(row)
             if held and row["label"] == "benign":
                 thresholds.append({**row, "source": source + "-held"})
-            else:
+            elif source not in corpus.HALF_FOR_THRESHOLDS or row["label"] == "attack":
+                # A half is no stranger to a basis that was fitted on the other half.
                 fit.append(row)
     for name in sorted(glob.glob(os.path.join(OWN, "attacks-*.jsonl")) + glob.glob(os.path.join(OWN, "benign-*.jsonl"))):
         with open(name, encoding="utf-8") as f:
@@ -103,7 +105,7 @@ def main():
                 row = {k: v for k, v in row.items() if k not in ("split", "spans")}
                 row["text"] = row["text"][: args.bytes]
                 f.write(json.dumps(row, ensure_ascii=False) + "\n")
-    print(",".join(sorted({r["source"] for r in fit})))
+    print(",".join(sorted({r["source"] for r in fit + thresholds if not r["source"].startswith("alknet-")})))
 
 
 if __name__ == "__main__":
