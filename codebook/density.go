@@ -136,7 +136,11 @@ func fitDensity(benign, attack []weighted, discriminant bool) density {
 			d.attack[i] = d.benign[i] + float32(ab-bb)
 		}
 	}
-	d.bound(discriminant)
+	if discriminant {
+		d.bound(maxDiscriminant, true)
+	} else {
+		d.bound(maxRatio, false)
+	}
 	for i := 1; i < gridPoints; i++ { // float32 rounding must not make it fall
 		d.tail[i] = max(d.tail[i], d.tail[i-1])
 	}
@@ -144,20 +148,17 @@ func fitDensity(benign, attack []weighted, discriminant bool) density {
 	return d
 }
 
-// bound brings attack within its distance of benign.
-func (d *density) bound(discriminant bool) {
+// bound brings attack so near to benign that the ratio of the two, as float32s, is
+// within ±limit; rising makes the ratio never fall.
+func (d *density) bound(limit float32, rising bool) {
 	if len(d.attack) == 0 {
 		return
-	}
-	limit := float32(maxRatio)
-	if discriminant {
-		limit = maxDiscriminant
 	}
 	r := make([]float32, len(d.attack))
 	for i := range r {
 		r[i] = max(-limit, min(limit, d.attack[i]-d.benign[i]))
 	}
-	if discriminant {
+	if rising {
 		median, _ := slices.BinarySearch(d.tail, 0)
 		median = min(median, len(r)-1)
 		for i := median + 1; i < len(r); i++ {
@@ -169,6 +170,9 @@ func (d *density) bound(discriminant bool) {
 	}
 	for i := range r {
 		d.attack[i] = d.benign[i] + r[i]
+		for x := d.attack[i] - d.benign[i]; x > limit || x < -limit; x = d.attack[i] - d.benign[i] { // the sum was rounded outwards
+			d.attack[i] = math.Nextafter32(d.attack[i], d.benign[i])
+		}
 	}
 }
 

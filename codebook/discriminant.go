@@ -77,8 +77,7 @@ func (f *fitter) discriminant(clean, attack []int, chosen [][]int) ([]float64, e
 		grads[b] = make([]float32, f.width)
 	}
 	theta32 := make([]float32, f.width)
-	grad := make([]float64, f.width+1)
-	evaluate := func(theta []float64) (loss float64) {
+	theta, err := minimise(f.ctx, make([]float64, f.width+1), func(theta, grad []float64) (loss float64) {
 		for j := range theta32 {
 			theta32[j] = float32(theta[j])
 		}
@@ -126,11 +125,6 @@ func (f *fitter) discriminant(clean, attack []int, chosen [][]int) ([]float64, e
 			grad[f.width] += sums[b][1]
 		}
 		return loss
-	}
-	theta, err := minimise(f.ctx, make([]float64, f.width+1), func(theta, g []float64) float64 {
-		l := evaluate(theta)
-		copy(g, grad)
-		return l
 	})
 	if err != nil {
 		return nil, err

@@ -23,7 +23,7 @@ func TestDiscriminant(t *testing.T) {
 		}
 		for k := 1; k < sg.k; k++ {
 			for _, r := range c.curves[sg.first+k].ratio {
-				if math.Abs(float64(r)) > maxRatio+1e-3 {
+				if math.Abs(float64(r)) > maxRatio {
 					t.Fatalf("%s: coordinate %d has a ratio of %v, want at most %d", sg.name, k, r, maxRatio)
 				}
 			}
@@ -83,7 +83,7 @@ func TestFirstVersion(t *testing.T) {
 	if r := largest(b.Bytes()); r < maxRatio+1 {
 		t.Fatalf("the largest ratio of version 2 is %v: nothing to compare", r)
 	}
-	if r := largest(first); r > maxRatio+1e-3 {
+	if r := largest(first); r > maxRatio {
 		t.Errorf("the largest ratio of version 1 is %v, want at most %d", r, maxRatio)
 	}
 	old, err := Read(first)
@@ -94,7 +94,7 @@ func TestFirstVersion(t *testing.T) {
 	if err := old.Write(&again); err != nil {
 		t.Fatal(err)
 	}
-	if r := largest(again.Bytes()); r > maxRatio+1e-3 || !strings.Contains(again.String(), `"version":"2"`) {
+	if r := largest(again.Bytes()); r > maxRatio || !strings.Contains(again.String(), `"version":"2"`) {
 		t.Errorf("written again the largest ratio is %v, want at most %d", r, maxRatio)
 	}
 }

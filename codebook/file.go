@@ -234,7 +234,7 @@ func read(data []byte) (*Codebook, error) {
 	}
 	for i := range c.curves {
 		if f.version == 1 {
-			c.curves[i].bound(false)
+			c.curves[i].bound(maxRatio, false)
 		}
 		c.curves[i].makeRatio()
 	}
